@@ -23,3 +23,13 @@ def closest(word: str, choices: list[str]) -> str:
 
     near = difflib.get_close_matches(word, choices, n=1, cutoff=0.5)
     return f" (did you mean {near[0]}?)" if near else ""
+
+
+class NonFiniteError(Exception):
+    """The gradient of one step is NaN or infinite; the weights have not been touched by it."""
+
+    def __init__(self, step: int, loss: float, grad_norm: float) -> None:
+        super().__init__(
+            f"step {step}: loss {loss:g}, gradient norm {grad_norm:g}: not finite; the weights are those of step "
+            f"{step - 1}. Lower optimizer.lr or trainer.grad_clip, or set precision=float32"
+        )

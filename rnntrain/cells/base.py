@@ -38,7 +38,7 @@ class Recurrent(nn.Module, ABC):
 
     @abstractmethod
     def initial_state(self, batch_size: int) -> State:
-        """Return the state before the first step, for `batch_size` rows, on the device and in the dtype of the weights."""
+        """Return the state before the first step for `batch_size` rows, on the weights' device and in their dtype."""
 
     @abstractmethod
     def forward(self, x_BTD: Tensor, state: State = None, lengths_B: Tensor | None = None) -> tuple[Tensor, State]:

@@ -34,11 +34,13 @@ class DataSet(ABC):
         codec: fitted by `load`, on the training split alone.
         splits: the splits that exist after `load`, of "train", "val" and "test".
         unit: what one time step is called in messages ("characters", "frames", …).
+        contiguous: True where each row of a training batch goes on where the same row of the batch before stopped.
     """
 
     codec: Codec
     splits: tuple[str, ...]
     unit: str = "steps"
+    contiguous: bool = False
     batch_size: int
 
     @abstractmethod

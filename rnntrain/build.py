@@ -1,0 +1,100 @@
+"""Turn a checked config into objects; the only place that does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+
+from rnntrain.cells.base import Recurrent
+from rnntrain.config import Component, Config
+from rnntrain.data.base import Codec, DataSet
+from rnntrain.device import choose_device, set_seeds, set_threads
+from rnntrain.eager import defer_compiler
+from rnntrain.errors import UserError
+from rnntrain.models.sequence import SequenceModel
+from rnntrain.optim import parameter_groups
+from rnntrain.tasks.base import Task
+from rnntrain.trainer import Trainer, Watcher
+
+
+@dataclass
+class Experiment:
+    """All objects of a run, in the order in which they were built."""
+
+    config: Config
+    device: torch.device
+    threads: int
+    data: DataSet
+    task: Task
+    model: SequenceModel
+    trainer: Trainer
+
+    @property
+    def num_parameters(self) -> int:
+        return sum(p.numel() for p in self.model.parameters())
+
+
+def build(config: Config, *, codec: Codec | None = None, watcher: Watcher | None = None) -> Experiment:
+    """Build everything that a run needs; reads data, writes nothing.
+
+    Args:
+        codec: takes the place of one fitted on the training split, as a resumed run needs.
+
+    Raises:
+        UserError: if the data, the device or a combination of sizes will not do.
+    """
+    defer_compiler()
+    set_seeds(config.top.seed, config.top.deterministic)
+    threads = set_threads(config.top.threads)
+    device = choose_device(config.device, config.top.precision)
+    data: DataSet = config.data.build()
+    data.load(codec)
+    task: Task = config.task.build()
+    if not isinstance(data.codec, task.codec_type):
+        raise UserError(
+            f"task and data: {type(task).__name__} cannot use what {type(data).__name__} gives "
+            f"({type(data.codec).__name__}); choose another data="
+        )
+    model = build_model(config, task, data.codec).to(device)
+    trainer = Trainer(
+        model,
+        task,
+        data,
+        _build_optimizer(config.optimizer, model),
+        config.schedule.build(),
+        config.trainer,
+        device=device,
+        precision=config.top.precision,
+        seed=config.top.seed,
+        watcher=watcher,
+    )
+    return Experiment(config, device, threads, data, task, model, trainer)
+
+
+def build_model(config: Config, task: Task, codec: Codec) -> SequenceModel:
+    """Build the model for the sizes that the codec was fitted with.
+
+    Raises:
+        UserError: if sizes do not fit each other.
+    """
+
+    def cell(input_size: int, hidden_size: int) -> Recurrent:
+        built: Recurrent = config.cell.build(input_size=input_size, hidden_size=hidden_size)
+        return built
+
+    input_layer: Callable[[int], torch.nn.Module] = partial(task.input_layer, codec)
+    model: SequenceModel = config.model.build(input_layer=input_layer, head=partial(task.head, codec), cell=cell)
+    return model
+
+
+def _build_optimizer(component: Component, model: SequenceModel) -> torch.optim.Optimizer:
+    arguments: dict[str, Any] = component.arguments
+    params: Any = list(model.parameters())
+    if "weight_decay" in arguments:
+        params = parameter_groups(model, arguments["weight_decay"])
+    optimizer: torch.optim.Optimizer = component.build(params=params)
+    return optimizer

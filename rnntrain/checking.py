@@ -1,0 +1,175 @@
+"""Check values against the annotations of the constructor or dataclass that takes them."""
+
+from __future__ import annotations
+
+import inspect
+import math
+import types
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from rnntrain.errors import UserError, closest
+from rnntrain.ranges import Range
+
+_WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
+
+
+def check_arguments(
+    section: str, constructor: Callable[..., Any], values: Mapping[str, Any], supplied: tuple[str, ...] = ()
+) -> dict[str, Any]:
+    """Return `values` converted to the types that `constructor` declares.
+
+    Args:
+        section: the place in the config, for messages; empty for the top level.
+        supplied: arguments that the program gives; the user may not.
+
+    Raises:
+        UserError: for an unknown or missing key, a wrong type, or a value out of its range.
+    """
+    parameters = _parameters(constructor)
+    free = {name: p for name, p in parameters.items() if name not in supplied}
+    takes_any = any(p.kind is p.VAR_KEYWORD for p in free.values())
+    hints = _type_hints(constructor)
+    checked = {}
+    for name, value in values.items():
+        key = f"{section}.{name}" if section else name
+        if name not in free and not takes_any:
+            raise UserError(_unknown_key(key, section, name, list(free)))
+        checked[name] = check_value(key, hints.get(name, Any), value)
+    for name, parameter in free.items():
+        if name not in values and parameter.default is parameter.empty and _is_named(parameter):
+            raise UserError(f"{section}.{name}: missing; set {section}.{name}=…")
+    return checked
+
+
+def parameters_of(constructor: Callable[..., Any]) -> dict[str, tuple[Any, Any]]:
+    """Return annotation and default of each argument of a constructor; `inspect.Parameter.empty` where it has none."""
+    hints = _type_hints(constructor)
+    named = {name: p for name, p in _parameters(constructor).items() if _is_named(p)}
+    return {name: (hints.get(name, Any), parameter.default) for name, parameter in named.items()}
+
+
+def _unknown_key(key: str, section: str, name: str, known: list[str]) -> str:
+    hint = closest(name, known)
+    where = f"{section} has" if section else "there are"
+    return f"{key}: no such key{hint}; {where}: {', '.join(sorted(known)) or 'no keys'}"
+
+
+def _parameters(constructor: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    return {name: p for name, p in inspect.signature(constructor).parameters.items() if p.kind is not p.VAR_POSITIONAL}
+
+
+def _is_named(parameter: inspect.Parameter) -> bool:
+    return parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
+
+
+def _type_hints(constructor: Callable[..., Any]) -> dict[str, Any]:
+    declares = constructor if not inspect.isclass(constructor) else constructor.__init__
+    try:
+        hints = get_type_hints(declares, include_extras=True)
+        if inspect.isclass(constructor) and not hints:
+            hints = get_type_hints(constructor, include_extras=True)
+    except (NameError, TypeError):  # a user's own class may use names that exist for its type checker alone
+        return {}
+    return hints
+
+
+def check_value(key: str, annotation: Any, value: Any) -> Any:
+    """Return `value` as the annotated type.
+
+    Whole numbers may be written as 1e4; nothing else is converted, and no number may be NaN.
+
+    Raises:
+        UserError: names key, value and what is expected.
+    """
+    matched, result = _match(annotation, value)
+    if matched:
+        return result
+    expected = describe_type(annotation)
+    hint = ""
+    if isinstance(value, str):
+        hint = closest(value, [str(choice) for choice in _choices(annotation)])
+    raise UserError(f"{key}={_shown(value)}: expected {expected}{hint}")
+
+
+def _match(annotation: Any, value: Any) -> tuple[bool, Any]:
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if annotation is Any:
+        return not (isinstance(value, float) and math.isnan(value)), value
+    if annotation is None or annotation is type(None):
+        return value is None, value
+    if origin is Annotated:
+        return _match_annotated(arguments, value)
+    if origin in (Union, types.UnionType):
+        results = (_match(option, value) for option in arguments)
+        return next((result for result in results if result[0]), (False, value))
+    if origin is Literal:
+        return any(value == choice and type(value) is type(choice) for choice in arguments), value
+    if origin in (list, tuple):
+        return _match_sequence(origin, arguments, value)
+    if annotation in (int, float, bool, str):
+        return _match_plain(annotation, value)
+    # What the config cannot express (a tensor among an optimizer's types, say) is left to the constructor itself.
+    return not isinstance(annotation, type) or isinstance(value, annotation), value
+
+
+def _match_annotated(arguments: tuple[Any, ...], value: Any) -> tuple[bool, Any]:
+    matched, result = _match(arguments[0], value)
+    ranges = [extra for extra in arguments[1:] if isinstance(extra, Range)]
+    return matched and all(extra.holds(result) for extra in ranges), result
+
+
+def _match_sequence(origin: type, arguments: tuple[Any, ...], value: Any) -> tuple[bool, Any]:
+    if not isinstance(value, (list, tuple)):
+        return False, value
+    fixed = origin is tuple and not (len(arguments) == 2 and arguments[1] is Ellipsis)
+    kinds = arguments if fixed else (arguments[0] if arguments else Any,) * len(value)
+    if len(kinds) != len(value):
+        return False, value
+    results = [_match(kind, item) for kind, item in zip(kinds, value, strict=True)]
+    return all(matched for matched, _ in results), origin(item for _, item in results)
+
+
+def _match_plain(kind: type, value: Any) -> tuple[bool, Any]:
+    if isinstance(value, bool):
+        return kind is bool, value
+    if kind is int and isinstance(value, float) and value.is_integer():
+        return True, int(value)
+    if kind is float and isinstance(value, int):
+        return True, float(value)
+    if isinstance(value, float) and math.isnan(value):
+        return False, value
+    return type(value) is kind, value
+
+
+def _choices(annotation: Any) -> list[Any]:
+    if get_origin(annotation) is Literal:
+        return list(get_args(annotation))
+    if get_origin(annotation) in (Union, types.UnionType, Annotated):
+        return [choice for option in get_args(annotation) for choice in _choices(option)]
+    return []
+
+
+def describe_type(annotation: Any) -> str:
+    """Return an annotation in words."""
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        bounds = [str(extra) for extra in arguments[1:] if isinstance(extra, Range)]
+        return " ".join([describe_type(arguments[0]), *bounds])
+    if origin in (Union, types.UnionType):
+        return " or ".join(describe_type(option) for option in arguments)
+    if origin is Literal:
+        return " or ".join(str(choice) for choice in arguments)
+    if origin is list:
+        return f"a list [{describe_type(arguments[0]) if arguments else ''}, …]"
+    if origin is tuple:
+        return f"a list [{', '.join('…' if a is Ellipsis else describe_type(a) for a in arguments)}]"
+    if annotation is type(None):
+        return "null"
+    return _WORDS.get(annotation, getattr(annotation, "__name__", str(annotation)))
+
+
+def _shown(value: Any) -> str:
+    words = {"None": "null", "True": "true", "False": "false"}
+    text = words.get(str(value), str(value))
+    return text if len(text) <= 60 else text[:57] + "…"

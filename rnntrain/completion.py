@@ -1,0 +1,101 @@
+"""Shell completion: verbs, choices and keys, read from the shipped files alone so that it answers at once."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Sequence
+from pathlib import Path
+
+from rnntrain.config import GROUPS, choices, read_choice
+from rnntrain.settings import RunSettings, TopSettings, TrainerSettings
+
+VERBS = ("train", "resume", "eval", "sample", "check", "info", "completion")
+SHELLS = ("bash", "zsh", "fish")
+
+# The shells hand over the words of the line; `rnntrain __complete` prints whole words, one a line. Bash breaks words at
+# '=' and ':', so what stands before the last of these in the word is cut from each answer.
+_SCRIPTS = {
+    "bash": """\
+_rnntrain() {
+  local line="${COMP_LINE:0:COMP_POINT}" words whole broken
+  read -ra words <<< "$line"
+  [[ "$line" == *" " ]] && words+=("")
+  whole="${words[-1]}"
+  broken="${whole%"${COMP_WORDS[COMP_CWORD]#=}"}"
+  local IFS=$'\\n'
+  COMPREPLY=($(rnntrain __complete -- "${words[@]:1}" 2>/dev/null))
+  COMPREPLY=("${COMPREPLY[@]#"$broken"}")
+  [[ "${COMPREPLY[0]}" == *[=.] ]] && compopt -o nospace
+}
+complete -o default -F _rnntrain rnntrain
+""",
+    "zsh": """\
+_rnntrain() {
+  local -a found
+  found=("${(@f)$(rnntrain __complete -- "${(@)words[2,CURRENT]}" 2>/dev/null)}")
+  compadd -Q -S '' -- $found
+  _files
+}
+compdef _rnntrain rnntrain
+""",
+    "fish": """\
+complete -c rnntrain -a '(rnntrain __complete -- (commandline -opc)[2..] (commandline -ct) 2>/dev/null)'
+""",
+}
+
+
+def script(shell: str) -> str:
+    """Return the completion script of a shell."""
+    return _SCRIPTS[shell]
+
+
+def candidates(words: Sequence[str]) -> list[str]:
+    """Return whole words that the last of `words` (what follows `rnntrain`) may become."""
+    words = [word for word in words if word != "--"]
+    last = words[-1] if words else ""
+    if len(words) <= 1:
+        return [verb for verb in VERBS if verb.startswith(last)]
+    verb = words[0]
+    if verb in ("train", "check"):
+        return _overrides(last)
+    if verb in ("resume", "eval", "sample"):
+        return [str(path.parent) for path in Path("outputs").glob("*/*/config.yaml") if str(path).startswith(last)]
+    offered = {
+        "info": [f"{group}/{name}" for group in GROUPS for name in choices(group)],
+        "completion": list(SHELLS),
+    }
+    return [word for word in offered.get(verb, []) if word.startswith(last)]
+
+
+def _overrides(last: str) -> list[str]:
+    group, equals, start = last.partition("=")
+    if equals:
+        return [f"{group}={name}" for name in choices(group) if name.startswith(start)] if group in GROUPS else []
+    return [word for word in (*(f"{group}=" for group in GROUPS), *_keys()) if word.startswith(last)]
+
+
+def _keys() -> list[str]:
+    keys = [f"trainer.{name}=" for name in TrainerSettings.__dataclass_fields__]
+    keys += [f"run.{name}=" for name in RunSettings.__dataclass_fields__]
+    keys += [f"{name}=" for name in TopSettings.__dataclass_fields__]
+    for group in ("task", "data", "model", "model/cell", "optimizer", "schedule"):
+        for name in choices(group):
+            values = read_choice(group, name)
+            known = [*values, *_constructor_arguments(str(values.get("_target_", "")))]
+            keys += [f"{group.replace('/', '.')}.{key}=" for key in known if key not in ("_target_", "self")]
+    return sorted(set(keys))
+
+
+def _constructor_arguments(target: str) -> list[str]:
+    """Return the argument names of one of our classes from its source: importing it would import torch."""
+    module, _, cls = target.rpartition(".")
+    path = Path(__file__).parent.joinpath(*module.split(".")[1:]).with_suffix(".py")
+    if not module.startswith("rnntrain.") or not path.is_file():
+        return []
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in tree.body:
+        if isinstance(node, ast.ClassDef) and node.name == cls:
+            for item in node.body:
+                if isinstance(item, ast.FunctionDef) and item.name == "__init__":
+                    return [argument.arg for argument in (*item.args.args, *item.args.kwonlyargs)]
+    return []

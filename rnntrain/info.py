@@ -1,0 +1,96 @@
+"""What there is to choose from, in one line each, and every key of one part."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from rnntrain import config as configs
+from rnntrain.checking import describe_type, parameters_of
+from rnntrain.errors import UserError, closest
+from rnntrain.settings import DeviceSettings, TrainerSettings
+from rnntrain.targets import SLOTS, resolve_target
+
+_SETTINGS: dict[str, type] = {"trainer": TrainerSettings, "device": DeviceSettings}
+
+
+def info_lines(what: str | None, config_dir: Path | None = None) -> list[str]:
+    """Return the lines of `rnntrain info [WHAT]`.
+
+    Raises:
+        UserError: if there is no such group or part.
+    """
+    if what is None:
+        lines = [line for group in configs.GROUPS for line in [*group_lines(group, config_dir), ""]]
+        return [*lines, *environment_lines()]
+    group, _, name = what.replace("=", "/").rpartition("/")
+    if what in configs.GROUPS:
+        return group_lines(what, config_dir)
+    if group not in configs.GROUPS:
+        raise UserError(
+            f"{what}: no such group{closest(what, list(configs.GROUPS))}; there are: {', '.join(configs.GROUPS)}"
+        )
+    if name not in configs.choices(group, config_dir):
+        known = configs.choices(group, config_dir)
+        raise UserError(f"{what}: no such part{closest(name, known)}; there are: {', '.join(known)}")
+    return part_lines(group, name, config_dir)
+
+
+def group_lines(group: str, config_dir: Path | None) -> list[str]:
+    """Return the choices of one group with their descriptions."""
+    names = configs.choices(group, config_dir)
+    width = max(map(len, names), default=0)
+    return [
+        f"{group}=",
+        *(f"  {name:<{width}}  {configs.description(group, name, config_dir)}" for name in names),
+    ]
+
+
+def part_lines(group: str, name: str, config_dir: Path | None) -> list[str]:
+    """Return the keys of one part: type, default, what the YAML sets, and the documentation of its class."""
+    values = configs.read_choice(group, name, config_dir)
+    section = group.replace("/", ".")
+    if section in SLOTS and "_target_" in values:
+        supplied: tuple[str, ...] = SLOTS[section].supplied
+        cls = resolve_target(section, values["_target_"], [])
+    elif section in _SETTINGS:
+        supplied, cls = (), _SETTINGS[section]
+    else:
+        return [
+            f"{group}={name}: {configs.description(group, name, config_dir)}",
+            "",
+            configs.to_yaml(values).rstrip(),
+        ]
+    lines = [f"{group}={name}: {configs.description(group, name, config_dir)}", ""]
+    for key, (annotation, default) in parameters_of(cls).items():
+        if key not in supplied:
+            lines.append(f"  {section}.{key} = {_shown(values.get(key, default))}    {describe_type(annotation)}")
+    return [*lines, "", *(inspect.getdoc(cls) or "").splitlines()]
+
+
+def _shown(value: Any) -> str:
+    if value is inspect.Parameter.empty:
+        return "(to be given)"
+    return {None: "null", True: "true", False: "false"}.get(value, str(value)) if value.__hash__ else str(value)
+
+
+def environment_lines() -> list[str]:
+    """Return versions, device and threads."""
+    import torch
+
+    packages = ("rnntrain", "torch", "hydra-core", "omegaconf", "tensorboard", "numpy")
+    versions = []
+    for package in packages:
+        try:
+            versions.append(f"{package} {metadata.version(package)}")
+        except metadata.PackageNotFoundError:
+            versions.append(f"{package} (not installed)")
+    cuda = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    return [
+        "versions: " + ", ".join([*versions, f"Python {sys.version.split()[0]}"]),
+        f"device:   {', '.join(cuda) or 'cpu'} ({torch.backends.cpu.get_cpu_capability()})",
+        f"threads:  {torch.get_num_threads()}",
+    ]

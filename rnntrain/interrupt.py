@@ -1,0 +1,43 @@
+"""Ask a training run to stop: the first signal lets it save, the second ends it at once."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from types import FrameType, TracebackType
+from typing import Any
+
+SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name))
+
+
+class StopRequests:
+    """Within this context the signals that ask a program to stop are remembered; `reason` says which came.
+
+    Signals can only be caught in the main thread; in any other, none is.
+    """
+
+    def __init__(self) -> None:
+        self._received: str | None = None
+        self._previous: dict[int, Any] = {}
+
+    def reason(self) -> str | None:
+        """Return the name of the signal that came, or None."""
+        return self._received
+
+    def __enter__(self) -> StopRequests:
+        if threading.current_thread() is threading.main_thread():
+            self._previous = {number: signal.signal(number, self._receive) for number in SIGNALS}
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        if self._received is not None:
+            raise KeyboardInterrupt
+        self._received = signal.Signals(number).name
+        print("\nStopping after this step and saving; once more stops at once.", file=sys.stderr, flush=True)

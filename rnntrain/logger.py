@@ -1,0 +1,148 @@
+"""What a run shows and writes while it trains: progress bar or plain lines, TensorBoard, metrics.jsonl."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
+BAR_SECONDS = 0.5  # between two drawings of the bar
+LINE_SECONDS = 10.0  # between two plain lines where there is no terminal
+
+
+class Logger:
+    """Writes scalars and texts to TensorBoard and `metrics.jsonl`, and shows progress on standard error.
+
+    Args:
+        metrics_path: the run's `metrics.jsonl`; lines are appended.
+        tensorboard_dir: the folder of the run's events.
+        unit: what a time step is called, for the speed.
+        resumed_at: the step at which a resumed run goes on, None for a new one; TensorBoard then forgets points of
+            later steps, which would otherwise stand there twice.
+        quiet: show nothing.
+    """
+
+    def __init__(
+        self,
+        metrics_path: Path,
+        tensorboard_dir: Path,
+        *,
+        unit: str = "steps",
+        resumed_at: int | None = None,
+        quiet: bool = False,
+    ) -> None:
+        self._metrics: TextIO = metrics_path.open("a", encoding="utf-8")
+        self._tensorboard_dir = tensorboard_dir
+        self._purge_step = None if resumed_at is None else resumed_at + 1
+        self._writer: SummaryWriter | None = None
+        self._quiet = quiet
+        self._bar = ProgressBar(unit) if sys.stderr.isatty() and not quiet else None
+        self._unit = unit
+        self._shown_at = -math.inf
+        self._line_at = -math.inf
+        self._last: dict[str, float] = {}
+
+    def scalars(self, step: int, scalars: dict[str, float]) -> None:
+        """Write scalars by name, such as `train/loss`: one line of metrics.jsonl, one point each in TensorBoard."""
+        self._metrics.write(json.dumps({"step": step} | {k: _json_number(v) for k, v in scalars.items()}) + "\n")
+        self._metrics.flush()
+        writer = self._tensorboard()
+        for name, value in scalars.items():
+            writer.add_scalar(name, value, step)
+        self._last |= scalars
+
+    def texts(self, step: int, texts: dict[str, str]) -> None:
+        """Write texts by title to TensorBoard, as they are, line breaks included."""
+        for title, text in texts.items():
+            self._tensorboard().add_text(title, "    " + text.replace("\n", "\n    "), step)
+
+    def progress(self, step: int, share: float, loss: float, clipped: float, speed: float) -> None:
+        """Show how far the run is; `share` is the part of it that is done."""
+        if self._bar is not None:
+            self._bar.draw(step, share, loss, clipped, speed)
+        elif not self._quiet:
+            left = f", {share:.0%} done" if share > 0 else ""
+            self._line(f"step {step}: loss {loss:.4f}, clipped {clipped:.0%}, {speed:,.0f} {self._unit}/s{left}")
+
+    def progress_due(self) -> bool:
+        """Say whether it is time to show progress again; cheap enough to ask at every step."""
+        now = time.monotonic()
+        if self._quiet or now - self._shown_at < (BAR_SECONDS if self._bar is not None else LINE_SECONDS):
+            return False
+        self._shown_at = now
+        return True
+
+    def message(self, text: str) -> None:
+        """Show a line that stays."""
+        if self._bar is not None:
+            self._bar.write(text)
+        elif not self._quiet:
+            self._line(text)
+
+    def hyperparameters(self, hyperparameters: dict[str, Any], metrics: dict[str, float]) -> None:
+        """Write what TensorBoard's HParams tab shows into the run's own events, as one run."""
+        from torch.utils.tensorboard.summary import hparams
+
+        plain = {
+            key: value if isinstance(value, (bool, int, float, str)) else str(value)
+            for key, value in hyperparameters.items()
+        }
+        writer = self._tensorboard()
+        assert writer.file_writer is not None
+        for summary in hparams(plain, {f"final/{name}": value for name, value in metrics.items()}):
+            writer.file_writer.add_summary(summary)
+        for name, value in metrics.items():
+            writer.add_scalar(f"final/{name}", value, 0)
+
+    def close(self) -> None:
+        """Write out everything and take the bar away."""
+        if self._bar is not None:
+            self._bar.close()
+        if self._writer is not None:
+            self._writer.close()
+        self._metrics.close()
+
+    def _tensorboard(self) -> SummaryWriter:
+        if self._writer is None:  # imported here, so that the first step does not wait for it
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._writer = SummaryWriter(str(self._tensorboard_dir), purge_step=self._purge_step)
+        return self._writer
+
+    def _line(self, text: str) -> None:
+        print(text, file=sys.stderr, flush=True)
+
+
+class ProgressBar:
+    """A tqdm bar over steps whose total is estimated from the share that is done, so that any limit drives it."""
+
+    def __init__(self, unit: str) -> None:
+        from tqdm import tqdm
+
+        self._unit = unit
+        self._bar = tqdm(total=None, unit="step", dynamic_ncols=True, mininterval=0, miniters=1, leave=False)
+
+    def draw(self, step: int, share: float, loss: float, clipped: float, speed: float) -> None:
+        if self._bar.n == 0:
+            self._bar.initial = step  # a resumed run's speed counts from where it goes on
+        self._bar.total = max(step, round(step / share)) if share > 0 else None
+        self._bar.n = step
+        self._bar.set_postfix_str(f"loss {loss:.4f}, clipped {clipped:.0%}, {speed:,.0f} {self._unit}/s", refresh=False)
+        self._bar.refresh()
+
+    def write(self, text: str) -> None:
+        self._bar.write(text, file=sys.stderr)
+
+    def close(self) -> None:
+        self._bar.close()
+
+
+def _json_number(value: float) -> float | str:
+    # JSON has no NaN or infinity; as texts, every reader can tell them.
+    return value if math.isfinite(value) else str(value)

@@ -1,0 +1,68 @@
+"""What a run came to: `summary.json`, and the lines printed at the end."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass
+class Summary:
+    """The outcome of a run.
+
+    Attributes:
+        status: "finished", or "interrupted" where it can be resumed.
+        reason: the limit that ended it, or the signal.
+        metrics: final metrics by name, of the weights that the run ends with; test metrics were computed once.
+    """
+
+    status: str
+    reason: str
+    step: int
+    epochs: float
+    minutes: float
+    units: int
+    unit: str
+    num_parameters: int
+    best_metric: str
+    best_value: float | None
+    best_step: int
+    metrics: dict[str, float] = field(default_factory=dict)
+    sample: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values; metrics stand at the top level under their own names."""
+        return {
+            "status": self.status,
+            "reason": self.reason,
+            "step": self.step,
+            "epochs": self.epochs,
+            "minutes": self.minutes,
+            "units_per_second": self.units_per_second,
+            "unit": self.unit,
+            "num_parameters": self.num_parameters,
+            f"best/{self.best_metric}": self.best_value,
+            "best/step": self.best_step,
+            **{name: value if math.isfinite(value) else str(value) for name, value in self.metrics.items()},
+        }
+
+    @property
+    def units_per_second(self) -> float:
+        """Time steps trained on per second of the whole run, evaluations and saves included."""
+        return self.units / max(60 * self.minutes, 1e-9)
+
+    def lines(self, run: str) -> list[str]:
+        """Return what is printed at the end of a run kept in the folder `run`."""
+        time = f"{self.minutes:.1f} min" if self.minutes >= 1 else f"{60 * self.minutes:.1f} s"
+        lines = [
+            f"{self.status.capitalize()} ({self.reason}): {self.step:,} steps, {self.epochs:.2f} epochs in {time}, "
+            f"{self.units_per_second:,.0f} {self.unit}/s, {self.num_parameters:,} parameters"
+        ]
+        if self.best_value is not None:
+            lines.append(f"Best val/{self.best_metric}: {self.best_value:.4f} at step {self.best_step:,}")
+        if self.metrics:
+            width = max(map(len, self.metrics))
+            lines += [f"  {name:<{width}}  {value:.4f}" for name, value in self.metrics.items()]
+        lines.append(f"Run: {run}")
+        return lines

@@ -1,0 +1,71 @@
+"""The contract of a task: all that the training loop would otherwise have to ask about."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any, ClassVar, TypeAlias
+
+from torch import Tensor, nn
+
+from rnntrain.batch import Batch
+from rnntrain.cells.base import State
+from rnntrain.data.base import Codec, DataSet
+from rnntrain.metrics import Metrics
+
+# Says what of the state after one batch reaches the next; None for nothing.
+Carry: TypeAlias = Callable[[State], State]
+
+
+def carry_nothing(state: State) -> State:
+    """Let every batch start from the initial state."""
+    return None
+
+
+class Task(ABC):
+    """What a model is trained for: its two ends, its loss, its metrics and how its output reads.
+
+    Attributes:
+        codec_type: the kind of codec that the task understands.
+        generates: True where outputs may not depend on later inputs, so that a bidirectional model is refused.
+        carries: True where the state of one training batch is passed to the next.
+        monitor: the metric of the validation split by which the best weights are chosen.
+        larger_is_better: the sense of `monitor`.
+    """
+
+    codec_type: ClassVar[type[Codec]]
+    generates: ClassVar[bool] = False
+    monitor: ClassVar[str] = "loss"
+    larger_is_better: ClassVar[bool] = False
+    carries: bool = False
+
+    @abstractmethod
+    def input_layer(self, codec: Codec, size: int) -> nn.Module:
+        """Build the module from a batch's inputs to ``x_BTD`` with D = `size`."""
+
+    @abstractmethod
+    def head(self, codec: Codec, input_size: int) -> nn.Module:
+        """Build the module from the backbone's ``y_BTH`` to the task's output."""
+
+    @abstractmethod
+    def loss(self, output: Any, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return the loss summed over what is counted, and the count.
+
+        A pair, so that short batches, padding, accumulation and several processes give exact means.
+        """
+
+    @abstractmethod
+    def metrics(self, codec: Codec) -> Metrics:
+        """Return metrics that have seen nothing yet."""
+
+    def carry(self, state: State) -> State:
+        """Return what of the state reaches the next batch of training, cut from its history."""
+        return carry_nothing(state)
+
+    def evaluations(self) -> dict[str, Carry]:
+        """Return the ways to evaluate, by suffix of the metrics' names; the first is watched during training."""
+        return {"": carry_nothing}
+
+    def illustrate(self, model: nn.Module, data: DataSet, seed: int) -> dict[str, str]:
+        """Return texts that show what the model does now, by title; draws from a generator of its own."""
+        return {}

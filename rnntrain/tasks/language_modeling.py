@@ -1,0 +1,100 @@
+"""Language modelling: predict the next character, byte, word or piece."""
+
+# B batch, T time, V vocabulary
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from rnntrain.batch import Batch, length_mask
+from rnntrain.cells.base import State, detach
+from rnntrain.data.base import Codec, DataSet
+from rnntrain.data.codecs import TextCodec
+from rnntrain.metrics import Metrics, Sum
+from rnntrain.models.sequence import SequenceModel
+from rnntrain.models.vocabulary import VocabularyHead, VocabularyLogits
+from rnntrain.ranges import NonNegativeInt
+from rnntrain.sample import SamplingOptions, sample_text
+from rnntrain.tasks.base import Carry, Task, carry_nothing
+
+
+class LanguageModeling(Task):
+    """Predict each token from those before it, by truncated backpropagation through time.
+
+    Args:
+        carry: pass the hidden state of one window to the next (Mikolov et al. 2010); needs `data.contiguous=true`.
+            Gradients never cross a window.
+        sample_length: tokens of the text sample written at each evaluation; 0 for none.
+
+    Metrics: `loss` in nats per token, `bits_per_char` (exact for every unit: total nats over the characters that the
+    targets stand for), `perplexity` = exp(loss). The final evaluation gives both `loss_cold`, every window from a zero
+    state, and `loss_carried`, the state carried over the whole split; papers differ in which they report.
+    """
+
+    codec_type = TextCodec
+    generates = True
+
+    def __init__(self, carry: bool = True, sample_length: NonNegativeInt = 200) -> None:
+        self.carries = carry
+        self.sample_length = sample_length
+
+    def input_layer(self, codec: Codec, size: int) -> nn.Module:
+        assert isinstance(codec, TextCodec)
+        return nn.Embedding(codec.vocab_size, size)
+
+    def head(self, codec: Codec, input_size: int) -> nn.Module:
+        assert isinstance(codec, TextCodec)
+        return VocabularyHead(input_size, codec.vocab_size)
+
+    def loss(self, output: VocabularyLogits, batch: Batch) -> tuple[Tensor, Tensor]:
+        return output.cross_entropy(batch.targets, batch.lengths_B)
+
+    def metrics(self, codec: Codec) -> Metrics:
+        assert isinstance(codec, TextCodec)
+        return LanguageMetrics(codec)
+
+    def carry(self, state: State) -> State:
+        return detach(state) if self.carries else None
+
+    def evaluations(self) -> dict[str, Carry]:
+        ways: dict[str, Carry] = {"carried": detach, "cold": carry_nothing}
+        return ways if self.carries else dict(reversed(ways.items()))
+
+    def illustrate(self, model: nn.Module, data: DataSet, seed: int) -> dict[str, str]:
+        assert isinstance(model, SequenceModel)
+        assert isinstance(data.codec, TextCodec)
+        if not self.sample_length:
+            return {}
+        return {"sample": sample_text(model, data.codec, options=SamplingOptions(length=self.sample_length, seed=seed))}
+
+
+class LanguageMetrics(Metrics):
+    """Nats per token, bits per character and perplexity."""
+
+    def __init__(self, codec: TextCodec) -> None:
+        self._chars_V = torch.from_numpy(codec.chars_per_token_V).to(torch.float64)
+        self._name = "bits_per_byte" if codec.unit == "byte" else "bits_per_char"
+        self._nats, self._tokens, self._chars = Sum(), Sum(), Sum()
+
+    def update(self, output: Any, batch: Batch, loss_sum: Tensor, count: Tensor) -> None:
+        targets = batch.targets
+        if batch.lengths_B is not None:
+            targets = targets[length_mask(batch.lengths_B, targets.shape[1])]
+        self._chars_V = self._chars_V.to(targets.device)
+        self._nats.add(loss_sum)
+        self._tokens.add(count)
+        self._chars.add(self._chars_V[targets].sum())
+
+    def compute(self) -> dict[str, float]:
+        nats = self._nats.value()
+        loss = nats / self._tokens.value()
+        return {
+            "loss": loss,
+            self._name: nats / max(self._chars.value(), 1.0) / math.log(2),
+            # exp of 88 is the largest that float32 holds; an untrained model on long words may well be beyond it
+            "perplexity": math.exp(min(loss, 700.0)),
+        }
