@@ -12,6 +12,7 @@ import torch
 from rnntrain.cells.base import Recurrent
 from rnntrain.config import Component, Config
 from rnntrain.data.base import Codec, DataSet
+from rnntrain.data.first_batches import FirstBatches
 from rnntrain.device import choose_device, set_seeds, set_threads
 from rnntrain.eager import defer_compiler
 from rnntrain.errors import UserError
@@ -53,6 +54,8 @@ def build(config: Config, *, codec: Codec | None = None, watcher: Watcher | None
     device = choose_device(config.device, config.top.precision)
     data: DataSet = config.data.build()
     data.load(codec)
+    if config.trainer.overfit_batches is not None:
+        data = FirstBatches(data, config.trainer.overfit_batches)
     task: Task = config.task.build()
     if not isinstance(data.codec, task.codec_type):
         raise UserError(

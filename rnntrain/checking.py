@@ -85,6 +85,8 @@ def check_value(key: str, annotation: Any, value: Any) -> Any:
     matched, result = _match(annotation, value)
     if matched:
         return result
+    if isinstance(value, float) and math.isnan(value):
+        raise UserError(f"{key}=nan: is not a number; give one")
     expected = describe_type(annotation)
     hint = ""
     if isinstance(value, str):

@@ -14,6 +14,7 @@ from rnntrain import config as configs
 from rnntrain.build import Experiment, build, build_model
 from rnntrain.checkpoint import latest_valid, load_checkpoint
 from rnntrain.config import Config
+from rnntrain.data.base import Codec
 from rnntrain.data.codecs import TextCodec
 from rnntrain.device import choose_device
 from rnntrain.errors import Interrupted, UserError
@@ -36,6 +37,7 @@ from rnntrain.run import (
 )
 from rnntrain.sample import SamplingOptions, stream_text
 from rnntrain.summary import Summary
+from rnntrain.tasks.base import Task
 from rnntrain.trainer import load_weights
 
 # What may change when a run goes on: its limits and where it computes. All else would make it another run.
@@ -76,7 +78,7 @@ class Loaded:
         Raises:
             UserError: if the run's task does not generate, or the prompt is outside its vocabulary.
         """
-        if not self.config.task.cls.generates or not isinstance(self.codec, TextCodec):
+        if not self.config.task.build().generates or not isinstance(self.codec, TextCodec):
             name = self.config.task.cls.__name__
             raise UserError(
                 f"{self.run.path}: a model trained for {name} cannot generate; sample takes language models"
@@ -119,7 +121,7 @@ def resume(path: Path, overrides: Sequence[str] = (), *, quiet: bool = False) ->
         config = _config_of(run, overrides, RESUMABLE)
         checkpoint = latest_valid(run.checkpoints, lambda error: _warn(f"{error}; trying the one before"))
         tree = load_checkpoint(checkpoint)
-        experiment = build(config, codec=config.task.cls.codec_type.from_state(tree["codec"]))
+        experiment = build(config, codec=_codec(config, tree))
         _warn_of_changes(run, experiment)
         _restore(experiment, tree, checkpoint)
         truncate_after_step(run.metrics, experiment.trainer.step)
@@ -147,9 +149,7 @@ def _run_to_end(experiment: Experiment, run: RunDir, *, resumed_at: int | None, 
             reason = trainer.fit(requests.reason)
         if requests.reason() is not None:
             write_summary(run, _summarise(experiment, "interrupted", reason, {}).to_json())
-            raise Interrupted(
-                f"{reason}: saved at step {trainer.step:,}; go on with: rnntrain resume {_quoted(run)}"
-            )
+            raise Interrupted(f"{reason}: saved at step {trainer.step:,}; go on with: rnntrain resume {_quoted(run)}")
         trainer.finish()
         if config.trainer.restore_best and trainer.best.value is not None:
             load_weights(experiment.model, load_checkpoint(best_checkpoint(run.checkpoints))["trainer"])
@@ -263,11 +263,16 @@ def evaluate(path: Path, split: str, overrides: Sequence[str] = ()) -> dict[str,
     run = open_run(path)
     config = _config_of(run, overrides, READABLE)
     tree = load_checkpoint(_best_or_latest(run))
-    experiment = build(config, codec=config.task.cls.codec_type.from_state(tree["codec"]))
+    experiment = build(config, codec=_codec(config, tree))
     if split not in experiment.data.splits:
         raise UserError(f"--split {split}: this data has {', '.join(experiment.data.splits)}")
     _load_best_weights(experiment.model, tree, run)
     return _evaluate_all(experiment, split)
+
+
+def _codec(config: Config, tree: dict[str, Any]) -> Codec:
+    task: Task = config.task.build()
+    return task.codec_type.from_state(tree["codec"])
 
 
 def _best_or_latest(run: RunDir) -> Path:

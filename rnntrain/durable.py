@@ -202,7 +202,7 @@ def seal(document: dict[str, Any]) -> bytes:
 
 
 def unseal(data: bytes, name: str) -> dict[str, Any]:
-    """Return the document that `seal` wrote to the file `name`. The text must be its very bytes: no flip goes unnoticed.
+    """Return the document that `seal` wrote to the file `name`. Its very bytes are asked: no flip goes unnoticed.
 
     Raises:
         ValueError: it is anything else.

@@ -74,7 +74,7 @@ def part_lines(group: str, name: str, config_dir: Path | None) -> list[str]:
 def _shown(value: Any) -> str:
     if value is inspect.Parameter.empty:
         return "(to be given)"
-    return {None: "null", True: "true", False: "false"}.get(value, str(value)) if value.__hash__ else str(value)
+    return {"None": "null", "True": "true", "False": "false"}.get(str(value), str(value))
 
 
 def environment_lines() -> list[str]:

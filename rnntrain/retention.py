@@ -39,9 +39,12 @@ def mark_best(folder: Path, name: str, metric: str, value: float) -> None:
         ValueError: the value is not finite, or `name` is no checkpoint name.
         CheckpointWriteError: the disk refused; the old pointer stands.
     """
+    step = checkpoint_step(name)
+    if name != checkpoint_name(step):
+        raise ValueError(f"{name!r} is not the name of a checkpoint; use {checkpoint_name(step)}")
     if not math.isfinite(value):
         raise ValueError(f"{metric} is {value}, which cannot be the best")
-    document = {"name": name, "metric": metric, "value": float(value), "step": checkpoint_step(name)}
+    document = {"name": name, "metric": metric, "value": float(value), "step": step}
     try:
         durable.replace_file(folder / BEST, durable.seal(document))
     except OSError as error:

@@ -83,13 +83,14 @@ def create_run(root: Path, group: str, name: str | None = None, directory: Path 
     """Make the folder of a new run: `root/group/TIME-UNIQUE`, `root/group/NAME-UNIQUE`, or `directory`.
 
     Raises:
-        UserError: a name has other than its characters, `directory` holds something, or no folder can be
-        made.
+        UserError: a name has other characters, `directory` holds something, or no folder can be made.
     """
     if directory is not None:
+        _sound(directory)
         if name is not None:
             raise UserError(f"run name {name!r} and folder {directory}: give one of the two")
         return RunDir(_make_chosen(directory))
+    _sound(root)
     check_name("group", group)
     stem = datetime.now().strftime("%Y-%m-%d_%H-%M-%S") if name is None else check_name("name", name)
     parent = _make_group(root, group)
@@ -171,7 +172,7 @@ def read_start(run: RunDir) -> dict[str, Any]:
     """
     try:
         info = json.loads(durable.read_bounded(run.info, INFO_LIMIT_BYTES))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{run.info}: cannot be read: {error}; restore it, or start a new run") from error
     if not isinstance(info, dict):
         raise UserError(f"{run.info}: does not describe a run; restore it, or start a new run")
@@ -205,7 +206,7 @@ def open_run(path: Path) -> RunDir:
     Raises:
         UserError: there is none; runs that may have been meant are named.
     """
-    place = Path(path).resolve()
+    place = Path(os.path.realpath(_sound(path)))
     for folder in (place, *place.parents):
         if _is_run(folder):
             return RunDir(folder)
@@ -214,7 +215,7 @@ def open_run(path: Path) -> RunDir:
 
 
 def latest_run(root: Path) -> RunDir:
-    """Return the run under `root` that was started last.
+    """Return the run under `root` that was started or resumed last.
 
     Raises:
         UserError: there is none.
@@ -226,13 +227,14 @@ def latest_run(root: Path) -> RunDir:
 
 
 def find_runs(root: Path, depth: int = 3) -> list[Path]:
-    """Return the runs in `root` and the folders down to `depth`, by the time they were started."""
+    """Return the runs in `root` and the folders down to `depth`, by the time they were last started or resumed."""
     found, level = [], [Path(root)]
     for _ in range(depth + 1):
         runs = [folder for folder in level if _is_run(folder)]
         with suppress(FileNotFoundError):  # deleted meanwhile
             found += [(RunDir(run).info.stat().st_mtime_ns, run) for run in runs]
-        level = [child for folder in level if folder not in runs for child in _folders(folder)][:FOLDERS_LIMIT]
+        inner = [child for folder in level if folder not in runs for child in _folders(folder)]
+        level = inner[:FOLDERS_LIMIT]
     return [path for _, path in sorted(found)]
 
 
@@ -316,12 +318,20 @@ def _make_chosen(directory: Path) -> Path:
                 ) from None
             if os.listdir(directory):
                 raise UserError(f"{directory}: is not empty; choose another folder") from None
+        durable.sync_directory(directory.parent)
     return directory
+
+
+def _sound(path: Path) -> Path:
+    if "\0" in str(path):
+        raise UserError(f"{str(path)!r}: a path holds no zero bytes; give another")
+    return path
 
 
 def _is_run(folder: Path) -> bool:
     names = (RunDir(folder).config, RunDir(folder).info)
-    return all(name.is_file() and not name.is_symlink() for name in names)
+    # os.path answers False where it may not look; pathlib raises.
+    return all(os.path.isfile(name) and not os.path.islink(name) for name in names)
 
 
 def _folders(folder: Path) -> list[Path]:

@@ -47,8 +47,7 @@ def generate(model: SequenceModel, codec: TextCodec, prompt: str, options: Sampl
         UserError: if the prompt holds characters outside the vocabulary.
     """
     num_samples = options.num_samples
-    if prompt:
-        codec.check_prompt(prompt)
+    codec.check_prompt(prompt)
     generator = torch.Generator().manual_seed(options.seed)
     device = next(model.parameters()).device
     start_ids = codec.encode(prompt or "\n").tolist()
@@ -124,6 +123,7 @@ def sample_text(
 
 def stream_text(model: SequenceModel, codec: TextCodec, prompt: str, options: SamplingOptions) -> Iterator[str]:
     """Yield pieces of text as they are drawn; several samples follow one another, each under a heading."""
+    codec.check_prompt(prompt)
     if options.num_samples == 1:
         yield prompt
         stream = TextStream(codec, codec.encode(prompt).tolist()[-1:])

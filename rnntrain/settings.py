@@ -30,6 +30,7 @@ class TrainerSettings:
         early_stopping: stop after so many evaluations in a row without improvement.
         average_decay: evaluate and keep an exponential moving average of the weights with this decay.
         restore_best: end with the weights of the best evaluation rather than the last ones.
+        overfit_batches: train and evaluate on so many batches alone, to see that the model can learn them by heart.
     """
 
     max_steps: PositiveInt | None = None
@@ -45,6 +46,7 @@ class TrainerSettings:
     early_stopping: PositiveInt | None = None
     average_decay: Fraction | None = None
     restore_best: bool = True
+    overfit_batches: PositiveInt | None = None
 
 
 @dataclass(frozen=True)

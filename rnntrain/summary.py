@@ -61,8 +61,12 @@ class Summary:
         ]
         if self.best_value is not None:
             lines.append(f"Best val/{self.best_metric}: {self.best_value:.4f} at step {self.best_step:,}")
-        if self.metrics:
-            width = max(map(len, self.metrics))
-            lines += [f"  {name:<{width}}  {value:.4f}" for name, value in self.metrics.items()]
+        shown = {name: value for name, value in self.metrics.items() if not self._stands_again(name)}
+        width = max(map(len, shown), default=0)
+        lines += [f"  {name:<{width}}  {value:.4f}" for name, value in shown.items()]
         lines.append(f"Run: {run}")
         return lines
+
+    def _stands_again(self, name: str) -> bool:
+        """Say whether a metric has a fuller name too, that of the way in which it was evaluated."""
+        return any(other.startswith(f"{name}_") and self.metrics[other] == self.metrics[name] for other in self.metrics)
