@@ -17,6 +17,7 @@ from rnntrain.config import Config
 from rnntrain.data.base import Codec
 from rnntrain.data.codecs import TextCodec
 from rnntrain.device import choose_device
+from rnntrain.durable import remove_stale
 from rnntrain.errors import Interrupted, UserError
 from rnntrain.generators import restore_generators
 from rnntrain.interrupt import StopRequests
@@ -118,6 +119,7 @@ def resume(path: Path, overrides: Sequence[str] = (), *, quiet: bool = False) ->
     """
     run = open_run(path)
     with run.lock():
+        remove_stale(run.path)
         config = _config_of(run, overrides, RESUMABLE)
         checkpoint = latest_valid(run.checkpoints, lambda error: _warn(f"{error}; trying the one before"))
         tree = load_checkpoint(checkpoint)

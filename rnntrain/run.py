@@ -80,7 +80,7 @@ class RunDir:
 
 
 def create_run(root: Path, group: str, name: str | None = None, directory: Path | None = None) -> RunDir:
-    """Make the folder of a new run: `root/group/TIME-UNIQUE`, `root/group/NAME-UNIQUE`, or `directory`.
+    """Make the folder of a new run: `root/group/TIME-UNIQUE`, `root/group/NAME`, or `directory`.
 
     Raises:
         UserError: a name has other characters, `directory` holds something, or no folder can be made.
@@ -88,19 +88,34 @@ def create_run(root: Path, group: str, name: str | None = None, directory: Path 
     if directory is not None:
         _sound(directory)
         if name is not None:
-            raise UserError(f"run name {name!r} and folder {directory}: give one of the two")
+            raise UserError(f"run.name={name} and run.dir={directory}: give one of the two")
         return RunDir(_make_chosen(directory))
     _sound(root)
-    check_name("group", group)
-    stem = datetime.now().strftime("%Y-%m-%d_%H-%M-%S") if name is None else check_name("name", name)
+    check_name("run.group", group)
+    if name is not None:
+        check_name("run.name", name)
+        return RunDir(_make_named(_make_group(root, group) / name))
     parent = _make_group(root, group)
+    stem = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
     for _ in range(100):
         path = parent / f"{stem}-{_unique()}"
         with durable.one_line(path), suppress(FileExistsError):
             os.mkdir(path)
             durable.sync_directory(parent)
             return RunDir(path)
-    raise UserError(f"{parent}: no free name for a run that begins with {stem}; choose another name")
+    raise UserError(f"{parent}: no free name for a run that begins with {stem}; set run.name")
+
+
+def _make_named(path: Path) -> Path:
+    try:
+        with durable.one_line(path):
+            os.mkdir(path)
+            durable.sync_directory(path.parent)
+    except FileExistsError:
+        raise UserError(
+            f"run.name={path.name}: {path} exists; choose another name, or go on with it: rnntrain resume {path}"
+        ) from None
+    return path
 
 
 def check_name(key: str, value: str) -> str:

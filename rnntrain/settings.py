@@ -21,6 +21,7 @@ class TrainerSettings:
         max_minutes: stop after so many minutes, evaluations included. The schedule follows the clock only where this
             is the only limit; such a run does not repeat to the bit.
         eval_every_steps: evaluate every so many steps; at the end of each epoch where null.
+        eval_batches: evaluate on the first so many batches of a split alone; on all of it where null.
         checkpoint_every_steps: save every so many steps, beside the saves at a new best and at the end.
         keep_checkpoints: how many of the newest checkpoints stay; the best always does.
         log_every_steps: steps over which logged losses are means.
@@ -37,6 +38,7 @@ class TrainerSettings:
     max_epochs: PositiveInt | None = None
     max_minutes: PositiveFloat | None = None
     eval_every_steps: PositiveInt | None = None
+    eval_batches: PositiveInt | None = None
     checkpoint_every_steps: PositiveInt = 1000
     keep_checkpoints: PositiveInt = 2
     log_every_steps: PositiveInt = 50

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rnntrain.tensor_file import DIMENSIONS_LIMIT, DTYPE_NAMES, check_json_size
+from rnntrain.tensor_file import DIMENSIONS_LIMIT, DTYPE_NAMES, TENSORS_LIMIT, check_json_size
 
 DEPTH_LIMIT = 64
 INTEGER_LIMIT_BITS = 4096
@@ -38,6 +38,8 @@ def encode_tree(tree: dict[Any, Any]) -> tuple[bytes, dict[str, Tensor]]:
     document = encoder.encode(tree, ())
     text = json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
     check_json_size(text)
+    if len(encoder.tensors) > TENSORS_LIMIT:
+        raise ValueError(f"holds {len(encoder.tensors):,} tensors; {TENSORS_LIMIT:,} are the limit: join some")
     return text, encoder.tensors
 
 
@@ -121,18 +123,19 @@ class _Decoder:
         self.used: set[str] = set()
 
     def decode(self, value: Any, depth: int) -> Any:
+        """Replace what is tagged, in place: a copy of millions of numbers would double their memory."""
         if depth > 3 * DEPTH_LIMIT:  # a level of the tree is up to three of JSON
             raise ValueError(f"is nested deeper than {DEPTH_LIMIT} levels")
-        if isinstance(value, list):
-            return [self.decode(item, depth + 1) for item in value]
-        if not isinstance(value, dict):
-            return value
-        if not any(key.startswith("$") for key in value):
-            return {key: self.decode(item, depth + 1) for key, item in value.items()}
-        if len(value) != 1:
-            raise ValueError(f"has a malformed entry {min(value)[:80]!r}")
-        [(tag, content)] = value.items()
-        return self._tagged(tag, content, depth)
+        if type(value) is dict and any(key.startswith("$") for key in value):
+            if len(value) != 1:
+                raise ValueError(f"has a malformed entry {min(value)[:80]!r}")
+            [(tag, content)] = value.items()
+            return self._tagged(tag, content, depth)
+        if type(value) in (list, dict):
+            for key, item in enumerate(value) if type(value) is list else value.items():
+                if type(item) in (list, dict):
+                    value[key] = self.decode(item, depth + 1)
+        return value
 
     def _tagged(self, tag: str, content: Any, depth: int) -> Any:
         if tag == "$tuple" and isinstance(content, list):

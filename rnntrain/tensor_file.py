@@ -17,7 +17,8 @@ from torch import Tensor
 
 # Caps on what is parsed, so that no hostile checkpoint fills the memory; 16 MB hold a million words.
 JSON_LIMIT_BYTES = 16 << 20
-BRACKETS_LIMIT = 1 << 20
+BRACKETS_LIMIT = 1 << 18
+TENSORS_LIMIT = 50_000
 DIMENSIONS_LIMIT = 64
 ELEMENTS_LIMIT = 1 << 40
 
@@ -79,8 +80,8 @@ def read_tensors(data: Tensor) -> dict[str, Tensor]:
         header = json.loads(text)
     except RecursionError:
         header = None
-    if not isinstance(header, dict):
-        raise ValueError("has no header")
+    if not isinstance(header, dict) or len(header) > TENSORS_LIMIT + 1:
+        raise ValueError(f"has no header of at most {TENSORS_LIMIT:,} tensors")
     header.pop("__metadata__", None)
     body = data[8 + header_size :]
     tensors: dict[str, Tensor] = {}

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, NamedTuple
 
 import torch
@@ -302,7 +303,7 @@ class Trainer:
         self.model.eval()
         metrics = self.task.metrics(self.data.codec)
         state: State = None
-        for batch in self.data.eval_batches(split):
+        for batch in islice(self.data.eval_batches(split), self.settings.eval_batches):
             batch = batch.to(self.device)
             with self._autocast:
                 output, state = self.model(batch, state)

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from datetime import datetime, tzinfo
 from pathlib import Path
 
 import pytest
@@ -71,21 +72,38 @@ def test_twenty_starts_in_one_second_are_twenty_folders(tmp_path: Path) -> None:
     assert set((tmp_path / "outputs" / "lm").iterdir()) == paths
 
 
-def test_taken_name_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_taken_folder_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     words = iter(["aaa", "aaa", "aaa", "bbb"])
     monkeypatch.setattr(run, "_unique", lambda: next(words))
-    assert [create_run(tmp_path, "lm", "x").path.name for _ in range(2)] == ["x-aaa", "x-bbb"]
+    monkeypatch.setattr(run, "datetime", FixedTime)
+    assert [create_run(tmp_path, "lm").path.name for _ in range(2)] == [
+        "2026-01-02_03-04-05-aaa",
+        "2026-01-02_03-04-05-bbb",
+    ]
     monkeypatch.setattr(run, "_unique", lambda: "aaa")
     with pytest.raises(UserError, match="no free name"):
-        create_run(tmp_path, "lm", "x")
+        create_run(tmp_path, "lm")
+
+
+class FixedTime(datetime):
+    @classmethod
+    def now(cls, tz: tzinfo | None = None) -> FixedTime:
+        return cls(2026, 1, 2, 3, 4, 5, tzinfo=tz)
+
+
+def test_named_run_has_its_name_and_a_second_of_it_is_refused(tmp_path: Path) -> None:
+    created = create_run(tmp_path, "lm", "mine").path
+    assert created == tmp_path / "lm" / "mine"
+    with pytest.raises(UserError, match=r"run.name=mine: .*rnntrain resume"):
+        create_run(tmp_path, "lm", "mine")
 
 
 def test_name_of_a_run_neither_takes_nor_depends_on_the_seed(tmp_path: Path) -> None:
     random.seed(0)
     state = random.getstate()
-    first = create_run(tmp_path, "lm", "x").path.name
+    first = create_run(tmp_path, "lm").path.name
     assert random.getstate() == state
-    assert create_run(tmp_path, "lm", "x").path.name != first
+    assert create_run(tmp_path, "lm").path.name != first
 
 
 @pytest.mark.parametrize(
@@ -152,7 +170,8 @@ def test_output_root_may_be_a_link_and_nothing_below_it(tmp_path: Path, monkeypa
         create_run(tmp_path, "lm", directory=tmp_path / "disk" / "linked")
     assert not list((tmp_path / "elsewhere").iterdir())
     monkeypatch.setattr(os, "geteuid", lambda: 12345)
-    os.lchown(tmp_path / "outputs", 54321, -1) if os.getuid() == 0 else None
+    if os.getuid() == 0:  # root's own links are trusted
+        os.lchown(tmp_path / "outputs", 54321, -1)
     with pytest.raises(UserError, match="another user"):
         create_run(tmp_path / "outputs", "lm")
 

@@ -82,7 +82,8 @@ class BpeCodec(TextCodec):
         except (KeyError, TypeError, ValueError) as error:
             raise malformed("`tokenizer` must hold a model with vocab and merges") from error
         byte_of = _bytes_by_sign()
-        if sorted(map(str, entries.values())) != sorted(map(str, range(len(entries)))):
+        numbers = list(entries.values())
+        if any(type(number) is not int for number in numbers) or sorted(numbers) != list(range(len(numbers))):
             raise malformed("the entries of `vocab` must be numbered from 0 without a gap")
         if not byte_of.keys() <= entries.keys() or any(set(entry) - byte_of.keys() for entry in entries):
             raise malformed("`vocab` must hold all 256 bytes, and sequences of them alone")

@@ -169,8 +169,11 @@ def _unreadable(error: OSError) -> None:
 
 
 def _looks_like_text(path: Path) -> bool:
-    start = next(_read(path, "data.path"), b"")[:LOOK]
-    return len(start.translate(None, NO_TEXT)) == len(start)
+    return not _has_controls(next(_read(path, "data.path"), b"")[:LOOK])
+
+
+def _has_controls(data: bytes) -> bool:
+    return len(data.translate(None, NO_TEXT)) < len(data)
 
 
 def _check_file(path: Path, key: str) -> None:
@@ -211,12 +214,19 @@ def _decode(blocks: Iterable[bytes], document: Document) -> Iterator[str]:
         # The decoder reports places in what it holds, which ends where the block ends.
         offset = size + len(block) - len(error.object) + error.start
         line = lines + error.object[: error.start].count(b"\n") + 1
-        wide = offset == 0 and error.object[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
         raise UserError(
             f"{document.name}:{line}: not UTF-8 ({document.key}): byte 0x{error.object[error.start]:02x} "
-            f"at offset {offset}; convert it (iconv -f {'utf-16' if wide else 'latin1'} -t utf-8), "
-            "or read bytes with data.unit=byte"
+            f"at offset {offset}; {_advice(error.object, offset)}, or read bytes with data.unit=byte"
         ) from error
+
+
+def _advice(held: bytes, offset: int) -> str:
+    """Say what to do with a file that is not UTF-8, from the bytes about `offset`."""
+    if offset == 0 and held.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "convert it (iconv -f utf-16 -t utf-8)"
+    if _has_controls(held):
+        return "it seems to be no text: unpack it, name another file"
+    return "convert it (iconv -f latin1 -t utf-8)"
 
 
 def _stretch(chunks: Iterator[Chunk], start: int, stop: int) -> Iterator[Chunk]:

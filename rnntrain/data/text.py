@@ -132,11 +132,12 @@ class Text(DataSet):
         return found
 
     def load(self, codec: Codec | None = None) -> None:
-        if codec is not None and not (isinstance(codec, TextCodec) and codec.unit == self.codec_unit):
-            unit = getattr(codec, "unit", type(codec).__name__)
-            raise UserError(f"the checkpoint reads text by {unit}, not by data.unit={self.codec_unit}; set data.unit")
+        if codec is not None and not isinstance(codec, TextCodec):
+            raise UserError(f"the model reads no text ({type(codec).__name__}); give it the data of its kind")
+        if codec is not None and codec.unit != self.codec_unit:
+            raise UserError(f"data.unit={self.codec_unit}: the model reads by {codec.unit}; set data.unit={codec.unit}")
         pieces = self._cut(self.find())
-        self.codec: TextCodec = codec if isinstance(codec, TextCodec) else self._fit(pieces["train"])
+        self.codec: TextCodec = codec or self._fit(pieces["train"])
         self._splits = {split: self._encode(its) for split, its in pieces.items()}
         self.splits = tuple(self._splits)
         for split in self.splits:

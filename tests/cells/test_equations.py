@@ -79,6 +79,12 @@ def test_lstm_stays_on_the_fast_kernel(precision: str, lengths: tuple[int, ...] 
     assert operations.names.count("aten.mkldnn_rnn_layer_backward.default") == 1
 
 
+def test_full_lengths_cost_the_lstm_no_copy() -> None:
+    with Operations() as operations:
+        LSTM(D, H)(torch.randn(B, T, D), None, torch.full((B,), T))
+    assert not [name for name in operations.names if "cat" in name or "masked_fill" in name]
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 def test_lstm_carries_its_cell_bit_for_bit_through_padding(dtype: torch.dtype) -> None:
     cell = LSTM(D, H).to(dtype)

@@ -85,9 +85,7 @@ def test_words_stand_for_their_characters_and_what_parts_them() -> None:
     assert codec.chars_per_token_V[codec.encode(line * 3)].sum() == 3 * len(line)
 
 
-@pytest.mark.parametrize(
-    ("size", "dtype"), [(255, np.uint8), (256, np.uint16), (65535, np.uint16), (65536, np.uint32)]
-)
+@pytest.mark.parametrize(("size", "dtype"), [(255, np.uint8), (256, np.uint16), (65535, np.uint16), (65536, np.uint32)])
 def test_numbers_have_the_smallest_type_that_holds_them(size: int, dtype: type) -> None:
     codec = CharCodec("".join(map(chr, [*range(0xD800), *range(0xE000, 0xE000 + 20000)][:size])))
     ids = codec.encode(codec.characters[-1] + "\U0010ffff")
@@ -114,7 +112,7 @@ def test_words_follow_the_convention_of_wikitext() -> None:
     text = "\n = Title = \n\nthe <unk> of the\n"
     codec = WordCodec.fit([text])
     lines = [line.split() + ["<eos>"] for line in text.splitlines()]
-    assert [codec.words[i] for i in codec.encode(text)] == sum(lines, [])
+    assert [codec.words[i] for i in codec.encode(text)] == [word for line in lines for word in line]
     assert codec.words.count("<unk>") == 1
 
 
@@ -143,7 +141,9 @@ def test_a_bad_vocabulary_file_is_named_with_its_line(tmp_path, content: str, pl
     assert one_line(error, f"data.vocab_path={path}{place}:" if place else "data.vocab_path", problem)
 
 
-@pytest.mark.parametrize(("unit", "prompt", "named"), [("char", "the zebra", "'z', 'b', 'r'"), ("word", "the zebra", "'zebra'")])
+@pytest.mark.parametrize(
+    ("unit", "prompt", "named"), [("char", "the zebra", "'z', 'b', 'r'"), ("word", "the zebra", "'zebra'")]
+)
 def test_a_prompt_outside_the_vocabulary_is_refused_by_name(unit: str, prompt: str, named: str) -> None:
     with pytest.raises(UserError) as error:
         fitted(unit).check_prompt(prompt)

@@ -1,4 +1,7 @@
-"""What each option of the stack means. Its four promises stand with those of the cells, in tests/cells/test_contract.py."""
+"""What each option of the stack means.
+
+The four promises are checked over stacks as over cells, in tests/cells/test_contract.py.
+"""
 
 # B batch, T time, D input, H hidden
 
@@ -20,6 +23,11 @@ from rnntrain.models.backbone import Backbone
 
 B, T, D, H = 3, 7, 4, 6
 LENGTHS_B = torch.tensor([4, 7, 1])
+
+
+@pytest.fixture(autouse=True)
+def _seed() -> None:
+    torch.manual_seed(0)
 
 
 class Probe(Cell):
@@ -72,7 +80,7 @@ def test_padded_stack_equals_packed_sequences(bidirectional: bool) -> None:
 
 
 def test_layers_share_no_weights() -> None:
-    stack = Backbone(H, H, partial(LSTM, forget_bias=2.0), num_layers=3, bidirectional=False)
+    stack = Backbone(H, H, partial(LSTM, forget_bias=2.0), num_layers=3)
     first, second, _ = stack.layers
     assert len(list(stack.parameters())) == 12
     assert not torch.equal(first.lstm.weight_hh_l0, second.lstm.weight_hh_l0)
@@ -86,14 +94,11 @@ def test_state_has_one_entry_a_layer() -> None:
     assert [[part.shape for part in layer] for layer in state] == [[(B, H)] * 2] * 2
 
 
-@pytest.mark.parametrize("options", [{}, {"norm": True}, {"bidirectional": True}, {"residual": True}], ids=str)
-def test_widths_follow_the_cells_output_size(options: dict[str, bool]) -> None:
-    stack = Backbone(8, 8, Probe, num_layers=3, **options) if options.get("bidirectional") else None
-    stack = stack or Backbone(4, 8, Probe, num_layers=3, **options)
-    width = 8 if stack.bidirectional else 4
-    assert [layer.input_size for layer in stack.layers] == [stack.input_size, width, width]
-    assert stack(torch.randn(B, T, stack.input_size))[0].shape == (B, T, width)
-    assert stack.output_size == width
+@pytest.mark.parametrize(("option", "width"), [("residual", 4), ("norm", 4), ("bidirectional", 8)])
+def test_widths_follow_the_cells_output_size(option: str, width: int) -> None:
+    stack = Backbone(width, 8, Probe, num_layers=3, **{option: True})
+    assert [layer.input_size for layer in stack.layers] == [width] * 3
+    assert stack(torch.randn(B, T, width))[0].shape == (B, T, stack.output_size) == (B, T, width)
 
 
 def test_residual_adds_each_layers_input() -> None:
@@ -138,11 +143,7 @@ def test_norm_alone_follows_each_layer() -> None:
 @pytest.mark.parametrize("stepwise", [False, True], ids=["sequence", "step"])
 def test_dropout_falls_between_layers_alone(stepwise: bool) -> None:
     stack = Backbone(50, 100, Probe, num_layers=3, dropout=0.5)
-    torch.manual_seed(0)
-    if stepwise:
-        y = stack.step(torch.ones(B, 50), stack.initial_state(B))[0]
-    else:
-        y = stack(torch.ones(B, T, 50))[0]
+    y, _ = stack.step(torch.ones(B, 50), stack.initial_state(B)) if stepwise else stack(torch.ones(B, T, 50))
     first, second, third = (torch.cat(layer.seen) for layer in stack.layers)
     assert (first == 1).all()
     assert set(second.unique().tolist()) == {0.0, 4.0}
@@ -157,7 +158,7 @@ def test_dropout_is_off_in_evaluation() -> None:
 
 
 def test_dropout_keeps_padding_inert_in_training() -> None:
-    stack = Backbone(H, H, LSTM, num_layers=3, dropout=0.5, residual=True, norm=True, bidirectional=False)
+    stack = Backbone(H, H, LSTM, num_layers=3, dropout=0.5, residual=True, norm=True)
     x_BTH = torch.randn(B, T, H)
     x_BTH[0, 4:] = torch.nan
     x_BTH[2, 1:] = torch.nan
