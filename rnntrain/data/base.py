@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rnntrain.batch import Batch
+if TYPE_CHECKING:  # batches bring torch, which reading and checking data do without
+    from rnntrain.batch import Batch
 
 
 class Codec(ABC):

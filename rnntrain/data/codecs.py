@@ -186,8 +186,7 @@ def cut_at_words(chunks: Iterable[str]) -> Iterator[str]:
     rest = ""
     for chunk in chunks:
         text = rest + chunk
-        words = text.rstrip()  # white space at the end may go on in the next chunk
-        cut = max(words.rfind(" "), words.rfind("\n"))
+        cut = max(text.rfind(" "), text.rfind("\n"))
         cut = len(text[:cut].rstrip()) if cut > 0 else 0
         if cut == 0 and len(text) > CHUNK:
             cut = len(text)

@@ -67,6 +67,7 @@ class Text(DataSet):
             carried; if false, windows of the whole text come in random order.
         random_bptt: lengths of windows drawn about `bptt`.
         documents: no window crosses the end of a file, and files are shuffled.
+        eval_bptt: steps in a window of evaluation, which matters where no state is carried; `bptt` if null.
         eval_batch_size: number of parallel streams in evaluation; `batch_size` if null.
         suffixes: of the files to read in a folder; if null, all that look like text.
         vocab_size: entries of the vocabulary; only for the unit bpe.
@@ -88,6 +89,7 @@ class Text(DataSet):
         contiguous: bool = True,
         random_bptt: bool = False,
         documents: bool = False,
+        eval_bptt: PositiveInt | None = None,
         eval_batch_size: PositiveInt | None = None,
         suffixes: list[str] | None = None,
         vocab_size: Annotated[int, Range(256)] = 4096,
@@ -111,7 +113,7 @@ class Text(DataSet):
         self.fractions = {"val": val_fraction, "test": test_fraction}
         self.codec_unit, self.unit = unit, STEP_NAMES[unit]
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size or batch_size
-        self.bptt, self.random_bptt = bptt, random_bptt
+        self.bptt, self.eval_bptt, self.random_bptt = bptt, eval_bptt or bptt, random_bptt
         self.contiguous, self.documents = contiguous, documents
         self.suffixes = tuple(suffixes or ())
         self.vocab_size, self.max_vocab, self.min_count, self.vocab_path = (
@@ -150,11 +152,11 @@ class Text(DataSet):
         return self._plan(seed, epoch).num_batches
 
     def eval_batches(self, split: str) -> Iterator[Batch]:
-        """Yield windows of `bptt` in order, laid on rows that go on from batch to batch.
+        """Yield windows of `eval_bptt` in order, laid on rows that go on from batch to batch.
 
         Right both with a fresh state for each window and with a state that is carried.
         """
-        windows = document_windows(self._bounds_D(split), self.bptt)
+        windows = document_windows(self._bounds_D(split), self.eval_bptt)
         return batches(self._splits[split].ids, Laid(windows, self.eval_batch_size))
 
     def preview(self, split: str, n_chars: int) -> str:

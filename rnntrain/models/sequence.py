@@ -29,8 +29,8 @@ class SequenceModel(nn.Module):
         dropout: share dropped between layers.
         input_dropout: share dropped of the input layer's output.
         output_dropout: share dropped before the head.
-        residual: add each layer's input to its output.
-        norm: layer norm between layers.
+        residual: add each layer's input to its output, where their widths agree.
+        norm: layer norm between layers and on the output.
         bidirectional: read in both directions; such a model cannot generate.
         tie_embeddings: one matrix for input embedding and output layer.
     """

@@ -52,6 +52,7 @@ ALL = STEPWISE | BIDIRECTIONAL
 
 INPUT_SIZE, HIDDEN_SIZE, NUM_STEPS = 4, 5, 6
 LENGTHS = (6, 3, 0, 1, 5)
+DEVICE = "cuda"
 TOLERANCE = {torch.float32: {"rtol": 1e-4, "atol": 1e-5}, torch.float64: {"rtol": 1e-9, "atol": 1e-11}}
 
 
@@ -318,6 +319,27 @@ def test_bfloat16_autocast_is_close_and_carries_its_state(name: str, lengths: tu
     found = gradients(y_BTH.float(), last, x_BTD, state, recurrent)
     assert all(gradient.isfinite().all() for gradient in found)
     assert any(gradient.any() for gradient in found)
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("lengths", [None, LENGTHS], ids=["full", "padded"])
+@over(ALL)
+def test_cuda_equals_cpu(name: str, dtype: torch.dtype, lengths: tuple[int, ...] | None) -> None:
+    recurrent = build(name, dtype)
+    x_BTD, state = example(recurrent)
+    lengths_B = None if lengths is None else torch.tensor(lengths)
+    expected = recurrent(x_BTD, state, lengths_B)
+    twin = copy.deepcopy(recurrent).to(DEVICE)
+    on_device = None if lengths_B is None else lengths_B.to(DEVICE)
+    y_BTH, last = twin(x_BTD.to(DEVICE), map_state(lambda s: s.to(DEVICE), state), on_device)
+    actual = y_BTH.cpu(), map_state(Tensor.cpu, last)
+    # cuDNN multiplies float32 in TF32.
+    tolerance = {"rtol": 1e-2, "atol": 1e-2} if dtype == torch.float32 else TOLERANCE[dtype]
+    assert_same(actual, expected, **tolerance)
+    if recurrent.training:  # cuDNN has no backward in evaluation
+        found = [gradient.cpu() for gradient in gradients(*actual, x_BTD, state, twin)]
+        torch.testing.assert_close(found, gradients(*expected, x_BTD, state, recurrent), **tolerance)
 
 
 @pytest.mark.parametrize("name", ALL)
