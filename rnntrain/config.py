@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -9,24 +10,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rnntrain.checking import check_arguments
+from rnntrain.checking import check_arguments, parameters_of, shown
+from rnntrain.config_files import (
+    GROUPS,
+    OPTIONAL_GROUPS,
+    check_references,
+    choices,
+    config_path,
+    listed_groups,
+    read_choice,
+)
+from rnntrain.config_files import from_yaml as from_yaml
+from rnntrain.config_files import to_yaml as to_yaml
 from rnntrain.errors import UserError, closest
 from rnntrain.settings import DeviceSettings, RunSettings, TopSettings, TrainerSettings
 from rnntrain.targets import SLOTS, import_plugins, resolve_target
 
-GROUPS = (
-    "task",
-    "data",
-    "model",
-    "model/cell",
-    "optimizer",
-    "schedule",
-    "device",
-    "trainer",
-    "experiment",
-    "debug",
-)
-OPTIONAL_GROUPS = ("experiment", "debug")
 _PLAIN_SECTIONS = ("device", "trainer", "run")
 _TARGET_SECTIONS = ("task", "data", "model", "optimizer", "schedule")
 
@@ -68,12 +67,6 @@ class Config:
     plain: dict[str, Any]
 
 
-def package_config_dir() -> Path:
-    """Return the folder of the shipped configs: in the package where installed, beside it in a checkout."""
-    here = Path(__file__).resolve().parent
-    return here / "configs" if (here / "configs").is_dir() else here.parent / "configs"
-
-
 # -- composing ---
 
 
@@ -84,27 +77,36 @@ def compose(overrides: Sequence[str], config_dir: Path | None = None, config_nam
         UserError: for an override that cannot be read, or a choice that does not exist.
     """
     from hydra import compose as hydra_compose
-    from hydra.errors import HydraException
     from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
 
-    prepared = prepare_overrides(overrides, config_dir)
-    try:
-        with hydra_search_path(config_dir) as primary:
-            from hydra import initialize_config_dir
+    from rnntrain.config_source import hydra_for
 
-            with initialize_config_dir(str(primary), version_base="1.3", job_name="rnntrain"):
-                composed = hydra_compose(config_name, prepared)
-                missing = OmegaConf.missing_keys(composed)
-                if missing:
-                    raise UserError(_missing(sorted(missing)[0]))
-                plain = OmegaConf.to_container(composed, resolve=True)
-    except (HydraException, OmegaConfBaseException) as error:
-        raise UserError(_one_line(error)) from error
+    with mistakes_as_user_errors(), hydra_for(config_dir):
+        prepared = prepare_overrides(overrides, config_dir, config_name)
+        composed = hydra_compose(config_name, prepared)
+        missing = OmegaConf.missing_keys(composed)
+        if missing:
+            raise UserError(f"{min(missing)}: not given; set {min(missing)}=…")
+        plain = OmegaConf.to_container(composed, resolve=True)
     assert isinstance(plain, dict)
     named = {str(key): value for key, value in plain.items()}
     name_group(named, prepared)
     return named
+
+
+@contextmanager
+def mistakes_as_user_errors() -> Iterator[None]:
+    """Turn what Hydra and OmegaConf refuse into errors of one line."""
+    from hydra.errors import HydraException
+    from omegaconf.errors import InterpolationKeyError, OmegaConfBaseException
+
+    try:
+        yield
+    except InterpolationKeyError as error:
+        text = " ".join(str(error).split()).partition(" full_key")[0]
+        raise UserError(f"{error.full_key}: {text}: only what a config file states can be referred to") from error
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UserError(" ".join(str(error).split())[:400]) from error
 
 
 def name_group(plain: dict[str, Any], overrides: Sequence[str]) -> None:
@@ -118,89 +120,69 @@ def name_group(plain: dict[str, Any], overrides: Sequence[str]) -> None:
     run["group"] = chosen[-1] if chosen else target.split(".")[-2] if "." in target else "task"
 
 
-@contextmanager
-def hydra_search_path(config_dir: Path | None) -> Iterator[Path]:
-    """Make Hydra find the shipped groups from a config folder of the user's; yield the folder to start from.
-
-    Raises:
-        UserError: if the folder does not exist.
-    """
-    from hydra.core.config_search_path import ConfigSearchPath
-    from hydra.core.global_hydra import GlobalHydra
-    from hydra.core.plugins import Plugins
-    from hydra.plugins.search_path_plugin import SearchPathPlugin
-
-    class ShippedConfigs(SearchPathPlugin):
-        def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
-            search_path.append(provider="rnntrain", path=package_config_dir().as_uri())
-
-    if config_dir is not None and not config_dir.is_dir():
-        raise UserError(f"--config-dir {config_dir}: no such folder")
-    GlobalHydra.instance().clear()
-    if config_dir is not None:
-        Plugins.instance().register(ShippedConfigs)
-    yield (config_dir or package_config_dir()).resolve()
-
-
-def prepare_overrides(overrides: Sequence[str], config_dir: Path | None) -> list[str]:
+def prepare_overrides(
+    overrides: Sequence[str], config_dir: Path | None, config_name: str = "train", *, sweep: bool = False
+) -> list[str]:
     """Rewrite overrides to what Hydra takes, and refuse choices that do not exist.
 
     A key that no YAML mentions needs no `+`: the check by the constructors' own signatures, which comes later, is
     stricter than Hydra's. `device=cuda:1` stands for `device=cuda device.index=1`.
 
+    Args:
+        sweep: whether a key may have several values.
+
     Raises:
         UserError: names the override and what there is to choose from.
     """
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-    from hydra.errors import HydraException
-
-    expanded: list[str] = []
-    for override in overrides:
-        match = re.fullmatch(r"device=cuda:(\d+)", override)
-        expanded += ["device=cuda", f"device.index={match.group(1)}"] if match else [override]
+    if config_path(config_name, config_dir) is None:
+        raise UserError(f"--config-name {config_name}: there is no {config_name}.yaml in {config_dir or 'rnntrain'}")
+    listed = listed_groups(config_name, config_dir)
     prepared = []
-    for override in expanded:
-        try:
-            parsed = OverridesParser.create().parse_override(override)
-        except HydraException as error:
-            raise UserError(
-                f"{override}: cannot be read as key=value; quote values that hold spaces or commas"
-            ) from error
+    for override in _expand_devices(overrides):
+        parsed = parse_override(override)
         key = parsed.key_or_group
-        if key.startswith("hydra"):
+        if re.split(r"[./]", key)[0] == "hydra":
             prepared.append(override)
-        elif _is_group(key, config_dir):
+            continue
+        check_references(override, shown(override))
+        if parsed.is_sweep_override() and not sweep:
+            raise UserError(f"{shown(override)}: several values need -m; quote a comma in a value: {key}=\"'a,b'\"")
+        if _is_group(key, config_dir):
             _check_choice(parsed, key, config_dir)
-            prepared.append(override.lstrip("+") if key in OPTIONAL_GROUPS else override)
+            prepared += _prepare_choice(override, parsed, key in listed)
         else:
-            _check_first_part(override, key)
+            _check_value_key(override, key)
             prepared.append(override if parsed.is_delete() else "++" + override.lstrip("+"))
     return prepared
 
 
-def choices(group: str, config_dir: Path | None = None) -> list[str]:
-    """Return the names that a config group offers."""
-    folders = [package_config_dir(), *([config_dir] if config_dir else [])]
-    return sorted({path.stem for folder in folders for path in (folder / group).glob("*.yaml")})
+def parse_override(override: str) -> Any:
+    """Return an override as Hydra reads it.
+
+    Raises:
+        UserError: if it is no `key=value`.
+    """
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    try:
+        parsed = OverridesParser.create().parse_override(override)
+    except (HydraException, RecursionError) as error:
+        raise UserError(
+            f"{shown(override)}: cannot be read as key=value; quote a value that holds other than letters, digits "
+            "and . / - _, as in data.path=\"'my file.txt'\""
+        ) from error
+    if not parsed.key_or_group:
+        raise UserError(f"{shown(override)}: no key is given; write key=value")
+    if override.endswith("=") and not parsed.is_delete():
+        raise UserError(f"{override}: no value is given; write {override}VALUE")
+    return parsed
 
 
-def read_choice(group: str, name: str, config_dir: Path | None = None) -> dict[str, Any]:
-    """Return what the file of one choice says, its defaults list left out."""
-    path = _choice_path(group, name, config_dir)
-    return {
-        key: value for key, value in from_yaml(path.read_text(encoding="utf-8"), str(path)).items() if key != "defaults"
-    }
-
-
-def description(group: str, name: str, config_dir: Path | None = None) -> str:
-    """Return the first comment of the file of one choice."""
-    first = _choice_path(group, name, config_dir).read_text(encoding="utf-8").partition("\n")[0]
-    return first.removeprefix("#").strip() if first.startswith("#") else ""
-
-
-def _choice_path(group: str, name: str, config_dir: Path | None) -> Path:
-    paths = [folder / group / f"{name}.yaml" for folder in (config_dir, package_config_dir()) if folder]
-    return next(path for path in paths if path.is_file())
+def _expand_devices(overrides: Sequence[str]) -> Iterator[str]:
+    for override in overrides:
+        match = re.fullmatch(r"device=cuda:([0-9]+)", override)
+        yield from ("device=cuda", f"device.index={match.group(1)}") if match else (override,)
 
 
 def _is_group(key: str, config_dir: Path | None) -> bool:
@@ -208,70 +190,54 @@ def _is_group(key: str, config_dir: Path | None) -> bool:
 
 
 def _check_choice(parsed: Any, group: str, config_dir: Path | None) -> None:
-    if parsed.is_delete() or parsed.is_sweep_override():
-        wanted = [str(choice) for choice in parsed.sweep_string_iterator()] if parsed.is_sweep_override() else []
-    else:
-        wanted = [str(parsed.value())]
+    from hydra.errors import HydraException
+
+    wanted: list[str] = []
+    try:
+        if parsed.is_sweep_override():
+            wanted = [str(choice) for choice in parsed.sweep_string_iterator()]
+        elif not parsed.is_delete():
+            value = parsed.value()
+            wanted = [] if value is None and group in OPTIONAL_GROUPS else ["null" if value is None else str(value)]
+    except HydraException as error:
+        raise UserError(f"{parsed.input_line}: is not read here; list the names: {group}=A,B") from error
     known = choices(group, config_dir)
     for name in wanted:
-        if name not in (*known, "null", "None") and not (group == "device" and name.startswith("cuda:")):
+        if name not in known and not (name == "null" and group in OPTIONAL_GROUPS):
             listed = ", ".join(known) or "none are there"
-            raise UserError(f"{group}={name}: no such choice{closest(name, known)}; there are: {listed}")
+            raise UserError(f"{group}={shown(name)}: no such choice{closest(name, known)}; there are: {listed}")
 
 
-def _check_first_part(override: str, key: str) -> None:
+def _prepare_choice(override: str, parsed: Any, listed: bool) -> list[str]:
+    """Return the overrides that make a choice, whether or not the config lists the group."""
+    group = parsed.key_or_group
+    if not parsed.is_delete() and not parsed.is_sweep_override() and parsed.value() is None:
+        return [f"~{group}"] if listed else []
+    if listed:
+        return [override.lstrip("+")]
+    if group in OPTIONAL_GROUPS:
+        return [] if parsed.is_delete() else ["+" + override.lstrip("+")]
+    return [override]
+
+
+def _check_value_key(override: str, key: str) -> None:
     first = re.split(r"[./@]", key)[0]
-    known = [*_TARGET_SECTIONS, *_PLAIN_SECTIONS, *OPTIONAL_GROUPS, *_top_keys()]
+    known = [*_TARGET_SECTIONS, *_PLAIN_SECTIONS, *_top_keys()]
     if first not in known:
+        listed = sorted({*known, *OPTIONAL_GROUPS})
         raise UserError(
-            f"{override}: no such key {first}{closest(first, known)}; there are: {', '.join(sorted(known))}"
+            f"{shown(override)}: no such key {first}{closest(first, listed)}; there are: {', '.join(listed)}"
         )
+    if "/" in key:
+        group, _, name = key.rpartition("/")
+        raise UserError(f"{shown(override)}: no such key; a part is chosen with {group}={name}")
 
 
 def _top_keys() -> list[str]:
     return list(TopSettings.__dataclass_fields__)
 
 
-def _missing(key: str) -> str:
-    return f"{key}: not given; set {key}=…"
-
-
-def _one_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return "; ".join(lines[:2])
-
-
 # -- recorded configs ---
-
-
-def to_yaml(plain: Mapping[str, Any]) -> str:
-    """Return a config as YAML text."""
-    import yaml
-
-    text: str = yaml.safe_dump(dict(plain), sort_keys=False, allow_unicode=True, default_flow_style=False)
-    return text
-
-
-def from_yaml(text: str, source: str) -> dict[str, Any]:
-    """Return the config that `to_yaml` wrote; plain values alone, and no aliases, which can grow without bound.
-
-    Raises:
-        UserError: names `source` and the line.
-    """
-    import yaml
-
-    try:
-        for event in yaml.parse(text, Loader=yaml.SafeLoader):
-            if isinstance(event, yaml.AliasEvent):
-                raise UserError(f"{source}:{event.start_mark.line + 1}: aliases are not read; write the value out")
-        plain = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = "" if mark is None else f":{mark.line + 1}"
-        raise UserError(f"{source}{line}: is no YAML: {getattr(error, 'problem', error)}") from error
-    if not isinstance(plain, dict):
-        raise UserError(f"{source}: holds no config; it was damaged or is not from a run")
-    return {str(key): value for key, value in plain.items()}
 
 
 def override(plain: dict[str, Any], overrides: Sequence[str], allowed: tuple[str, ...]) -> dict[str, Any]:
@@ -283,30 +249,39 @@ def override(plain: dict[str, Any], overrides: Sequence[str], allowed: tuple[str
     Raises:
         UserError: for an override that cannot be read or is not allowed.
     """
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-    from hydra.errors import HydraException
-    from omegaconf import OmegaConf
-
-    changed = OmegaConf.create(plain)
+    changed = copy.deepcopy(plain)
     for text in overrides:
-        try:
-            parsed = OverridesParser.create().parse_override(text)
-            value = parsed.value()
-        except HydraException as error:
-            raise UserError(f"{text}: cannot be read as key=value") from error
+        parsed = parse_override(text)
         key = parsed.key_or_group
         if not any(key == name or (name.endswith(".") and key.startswith(name)) for name in allowed):
-            raise UserError(f"{text}: cannot change here, where only {', '.join(allowed)} can; start a new run for it")
-        if key == "device":
-            kind, _, index = str(value).partition(":")
-            OmegaConf.update(
-                changed, "device", {"kind": kind, "index": int(index) if index.isdigit() else 0}, merge=True
+            raise UserError(
+                f"{shown(text)}: cannot change here, where only {', '.join(allowed)} can; start a new run for it"
             )
+        if parsed.is_delete() or parsed.is_sweep_override():
+            raise UserError(f"{shown(text)}: give one value; null takes a limit away")
+        check_references(text, shown(text))
+        value = parsed.value()
+        if key == "device":
+            changed["device"] = {**_section(changed, "device"), **_device_section(text, value)}
         else:
-            OmegaConf.update(changed, key, value, force_add=True)
-    result = OmegaConf.to_container(changed, resolve=False)
-    assert isinstance(result, dict)
-    return {str(key): value for key, value in result.items()}
+            _set(changed, key, value)
+    return changed
+
+
+def _device_section(text: str, value: Any) -> dict[str, Any]:
+    match = re.fullmatch(r"(auto|cpu|cuda)(?::([0-9]+))?", str(value))
+    if match is None or (match.group(2) and match.group(1) != "cuda"):
+        raise UserError(f"{shown(text)}: no such device; there are: auto, cpu, cuda, cuda:N")
+    return {"kind": match.group(1), "index": int(match.group(2) or 0)}
+
+
+def _set(plain: dict[str, Any], key: str, value: Any) -> None:
+    section, _, rest = key.partition(".")
+    if rest:
+        plain[section] = dict(_section(plain, section))
+        _set(plain[section], rest, value)
+    else:
+        plain[section] = value
 
 
 def flatten(plain: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -150,7 +150,8 @@ class Plateau(Schedule):
 
     def observe(self, metric: float, larger_is_better: bool) -> None:
         value = metric if larger_is_better else -metric
-        if self._best is None or value > self._best + self.threshold * abs(self._best):
+        best = -math.inf if self._best is None else self._best + self.threshold * abs(self._best)
+        if value > best:  # never where it is NaN
             self._best, self._bad = value, 0
             return
         self._bad += 1
@@ -201,12 +202,18 @@ class AveragedWeights:
             average.copy_(saved)
 
 
-def clip_gradients(parameters: Iterable[nn.Parameter], mode: ClipMode, limit: float) -> Tensor:
-    """Clip the gradients in place and return their norm before (Pascanu et al. 2013, arXiv:1211.5063, algorithm 1)."""
-    parameters = list(parameters)
-    norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+def clip_gradients(parameters: Sequence[nn.Parameter], mode: ClipMode, limit: float) -> tuple[Tensor, Tensor]:
+    """Clip the gradients in place; return their norm before, and whether anything was beyond the limit.
+
+    Pascanu et al. 2013, arXiv:1211.5063, algorithm 1, where `mode` is "norm".
+    """
+    grads = [p.grad for p in parameters if p.grad is not None]
+    norm = nn.utils.get_total_norm(grads)
     if mode == "norm":
         nn.utils.clip_grads_with_norm_(parameters, limit, norm)
-    elif mode == "value":
+        return norm, norm > limit
+    if mode == "value":
+        clipped = nn.utils.get_total_norm(grads, math.inf) > limit
         nn.utils.clip_grad_value_(parameters, limit)
-    return norm
+        return norm, clipped
+    return norm, norm > math.inf
