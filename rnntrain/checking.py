@@ -11,35 +11,46 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 from rnntrain.errors import UserError, closest
 from rnntrain.ranges import Range
 
+LARGEST = 2**63  # what torch takes for a whole number lies below
 _WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
 
 
 def check_arguments(
-    section: str, constructor: Callable[..., Any], values: Mapping[str, Any], supplied: tuple[str, ...] = ()
+    section: str,
+    constructor: Callable[..., Any],
+    values: Mapping[str, Any],
+    supplied: tuple[str, ...] = (),
+    sections: tuple[str, ...] = (),
 ) -> dict[str, Any]:
     """Return `values` converted to the types that `constructor` declares.
 
     Args:
         section: the place in the config, for messages; empty for the top level.
         supplied: arguments that the program gives; the user may not.
+        sections: what else stands there, checked apart; for messages.
 
     Raises:
         UserError: for an unknown or missing key, a wrong type, or a value out of its range.
     """
     parameters = _parameters(constructor)
     free = {name: p for name, p in parameters.items() if name not in supplied}
-    takes_any = any(p.kind is p.VAR_KEYWORD for p in free.values())
     hints = _type_hints(constructor)
     checked = {}
     for name, value in values.items():
         key = f"{section}.{name}" if section else name
-        if name not in free and not takes_any:
-            raise UserError(_unknown_key(key, section, name, list(free)))
+        if name in supplied or not accepts(constructor, name):
+            raise UserError(_unknown_key(key, section, name, [*free, *sections]))
         checked[name] = check_value(key, hints.get(name, Any), value)
     for name, parameter in free.items():
         if name not in values and parameter.default is parameter.empty and _is_named(parameter):
             raise UserError(f"{section}.{name}: missing; set {section}.{name}=…")
     return checked
+
+
+def accepts(constructor: Callable[..., Any], name: str) -> bool:
+    """Say whether a constructor takes an argument of this name, if only because it takes any."""
+    parameters = _parameters(constructor)
+    return name in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
 
 
 def parameters_of(constructor: Callable[..., Any]) -> dict[str, tuple[Any, Any]]:
@@ -77,7 +88,7 @@ def _type_hints(constructor: Callable[..., Any]) -> dict[str, Any]:
 def check_value(key: str, annotation: Any, value: Any) -> Any:
     """Return `value` as the annotated type.
 
-    Whole numbers may be written as 1e4; nothing else is converted, and no number may be NaN.
+    Whole numbers may be written as 1e4; nothing else is converted, and every number is finite.
 
     Raises:
         UserError: names key, value and what is expected.
@@ -85,19 +96,22 @@ def check_value(key: str, annotation: Any, value: Any) -> Any:
     matched, result = _match(annotation, value)
     if matched:
         return result
-    if isinstance(value, float) and math.isnan(value):
-        raise UserError(f"{key}=nan: is not a number; give one")
-    expected = describe_type(annotation)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise UserError(f"{key}={value}: is no finite number; give one")
+    if isinstance(value, int) and abs(value) >= LARGEST:
+        raise UserError(f"{key}={shown(value)}: is too large; give a number below {LARGEST}")
     hint = ""
     if isinstance(value, str):
-        hint = closest(value, [str(choice) for choice in _choices(annotation)])
-    raise UserError(f"{key}={_shown(value)}: expected {expected}{hint}")
+        hint = closest(value, [str(choice) for choice in choices_of(annotation)])
+    elif str in get_args(annotation) or annotation is str:
+        hint = f"; to make it one, quote it: {key}=\"'{shown(value)}'\""
+    raise UserError(f"{key}={shown(value)}: expected {describe_type(annotation)}{hint}")
 
 
 def _match(annotation: Any, value: Any) -> tuple[bool, Any]:
     origin, arguments = get_origin(annotation), get_args(annotation)
     if annotation is Any:
-        return not (isinstance(value, float) and math.isnan(value)), value
+        return not (isinstance(value, float) and not math.isfinite(value)), value
     if annotation is None or annotation is type(None):
         return value is None, value
     if origin is Annotated:
@@ -135,20 +149,21 @@ def _match_sequence(origin: type, arguments: tuple[Any, ...], value: Any) -> tup
 def _match_plain(kind: type, value: Any) -> tuple[bool, Any]:
     if isinstance(value, bool):
         return kind is bool, value
+    if isinstance(value, (int, float)) and not (abs(value) < LARGEST if kind is int else math.isfinite(value)):
+        return False, value
     if kind is int and isinstance(value, float) and value.is_integer():
         return True, int(value)
     if kind is float and isinstance(value, int):
         return True, float(value)
-    if isinstance(value, float) and math.isnan(value):
-        return False, value
     return type(value) is kind, value
 
 
-def _choices(annotation: Any) -> list[Any]:
+def choices_of(annotation: Any) -> list[Any]:
+    """Return the values that an annotation names one by one."""
     if get_origin(annotation) is Literal:
         return list(get_args(annotation))
     if get_origin(annotation) in (Union, types.UnionType, Annotated):
-        return [choice for option in get_args(annotation) for choice in _choices(option)]
+        return [choice for option in get_args(annotation) for choice in choices_of(option)]
     return []
 
 
@@ -171,7 +186,9 @@ def describe_type(annotation: Any) -> str:
     return _WORDS.get(annotation, getattr(annotation, "__name__", str(annotation)))
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
+    """Return a value as the config writes it, cut to fit into a line and kept on it."""
     words = {"None": "null", "True": "true", "False": "false"}
-    text = words.get(str(value), str(value))
-    return text if len(text) <= 60 else text[:57] + "…"
+    text = str(list(value)) if isinstance(value, tuple) else words.get(str(value), str(value))
+    text = text if len(text) <= 60 else text[:57] + "…"
+    return text.replace("\n", "\\n")

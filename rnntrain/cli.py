@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn, get_type_hints
 
-from rnntrain.errors import DONE, INTERRUPTED, OUR_FAULT, USER_MISTAKE, Interrupted, UserError, closest
+from rnntrain.errors import DONE, INTERRUPTED, OUR_FAULT, USER_MISTAKE, Interrupted, NonFiniteError, UserError, closest
 
 KILLED_BY_CTRL_C = 130
+CUT_OFF = 141  # as programs end that SIGPIPE kills, because the reader of their output has gone
 
 USAGE = """\
 rnntrain: train recurrent neural networks from one command
@@ -64,17 +66,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal without Unicode shows question marks
     try:
-        return _dispatch(arguments)
-    except UserError as error:
+        code = _dispatch(arguments)
+        sys.stdout.flush()
+        return code
+    except (UserError, NonFiniteError) as error:
         return _end(error, debug, f"rnntrain: error: {error}", USER_MISTAKE)
     except Interrupted as error:
         return _end(None, debug, f"rnntrain: {error}", INTERRUPTED)
     except KeyboardInterrupt:
-        return _end(None, debug, "rnntrain: stopped at once; the last checkpoint stands", KILLED_BY_CTRL_C)
+        return _end(None, debug, "rnntrain: stopped at once; a run's last checkpoint stands", KILLED_BY_CTRL_C)
     except BrokenPipeError:  # the reader of our output has gone, as `| head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return DONE
+        return CUT_OFF if arguments[0] in ("train", "resume") else DONE
     except Exception as error:
         text = " ".join(str(error).split())
         message = f"rnntrain: internal error: {type(error).__name__}: {text} (--debug shows the traceback)"
@@ -86,8 +92,13 @@ def _end(error: BaseException | None, debug: bool, message: str, code: int) -> i
         import traceback
 
         traceback.print_exception(error)
-    print(message, file=sys.stderr)
+    print(_on_one_line(message), file=sys.stderr)
     return code
+
+
+def _on_one_line(text: str) -> str:
+    """Escape what would break the line, or steer the terminal: a message may quote a file or a config."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _dispatch(arguments: list[str]) -> int:
@@ -117,6 +128,7 @@ def _dispatch(arguments: list[str]) -> int:
 
 
 # -- verbs ---
+# Each imports what it needs when it is called: torch takes over a second, and most mistakes are answered without it.
 
 
 def _config_parser(verb: str, description: str) -> Parser:
@@ -144,7 +156,7 @@ def train(arguments: list[str]) -> int:
     if options.multirun:
         from rnntrain.multirun import multirun
 
-        return multirun(options.overrides, options.config_dir, options.config_name)
+        return multirun(options.overrides, options.config_dir, options.config_name, quiet=options.quiet)
     checked = configs.check(configs.compose(options.overrides, options.config_dir, options.config_name))
     from rnntrain import commands
 
@@ -164,8 +176,10 @@ def resume(arguments: list[str]) -> int:
     )
     parser.add_argument("--quiet", action="store_true", help="show no progress")
     options = _parse(parser, arguments)
-    if options.run is not None and "=" in options.run and not Path(options.run).exists():
+    if options.run is not None and "=" in options.run and not os.path.exists(options.run):
         options.run, options.overrides = None, [options.run, *options.overrides]
+    if options.run is not None:
+        _require_run(options.run)
     from rnntrain import commands
 
     run = commands.latest_interrupted() if options.run is None else Path(options.run)
@@ -178,9 +192,10 @@ def evaluate(arguments: list[str]) -> int:
     parser = Parser(prog="rnntrain eval", description="Evaluate the best weights of a run on one of its splits.")
     parser.add_argument("run", type=Path, help="the run's folder")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="device, threads, plugins or data.path")
-    parser.add_argument("--split", default="val", help="val (default), test or train")
+    parser.add_argument("--split", default="val", choices=["val", "test", "train"], help="val is the default")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     options = _parse(parser, arguments)
+    _require_run(options.run)
     from rnntrain import commands
 
     metrics = commands.evaluate(options.run, options.split, options.overrides)
@@ -206,6 +221,7 @@ def sample(arguments: list[str]) -> int:
     parser.add_argument("--top-p", type=float, help="draw from the likeliest tokens that hold this share (1)")
     parser.add_argument("--seed", type=int, help="the same seed gives the same text (0)")
     options = _parse(parser, arguments)
+    _require_run(options.run)
     given = {name: value for name in _SAMPLING if (value := getattr(options, name)) is not None}
     from rnntrain.checking import check_value
     from rnntrain.sample import SamplingOptions
@@ -218,6 +234,13 @@ def sample(arguments: list[str]) -> int:
         print(piece, end="", flush=True)
     print()
     return DONE
+
+
+def _require_run(path: str | Path) -> None:
+    """Refuse what is no run before torch is imported, if only to say so."""
+    from rnntrain.run import open_run
+
+    open_run(Path(path))
 
 
 _SAMPLING = ("length", "num_samples", "temperature", "top_k", "top_p", "seed")

@@ -12,11 +12,11 @@ from typing import Any
 
 from rnntrain import config as configs
 from rnntrain.build import Experiment, build, build_model
-from rnntrain.checkpoint import latest_valid, load_checkpoint
+from rnntrain.checkpoint import CheckpointError, latest_valid, load_checkpoint
 from rnntrain.config import Config
 from rnntrain.data.base import Codec
 from rnntrain.data.codecs import TextCodec
-from rnntrain.device import choose_device
+from rnntrain.device import choose_device, set_threads
 from rnntrain.durable import remove_stale
 from rnntrain.errors import Interrupted, UserError
 from rnntrain.generators import restore_generators
@@ -43,7 +43,7 @@ from rnntrain.trainer import load_weights
 
 # What may change when a run goes on: its limits and where it computes. All else would make it another run.
 RESUMABLE = ("trainer.", "device", "threads", "plugins", "data.path", "deterministic")
-READABLE = ("device", "threads", "plugins", "data.path", "data.val_path", "data.test_path")
+READABLE = ("device", "precision", "threads", "plugins", "data.path", "data.val_path", "data.test_path")
 
 
 @dataclass
@@ -121,7 +121,7 @@ def resume(path: Path, overrides: Sequence[str] = (), *, quiet: bool = False) ->
     with run.lock():
         remove_stale(run.path)
         config = _config_of(run, overrides, RESUMABLE)
-        checkpoint = latest_valid(run.checkpoints, lambda error: _warn(f"{error}; trying the one before"))
+        checkpoint = _latest(run)
         tree = load_checkpoint(checkpoint)
         experiment = build(config, codec=_codec(config, tree))
         _warn_of_changes(run, experiment)
@@ -245,6 +245,7 @@ def load(path: Path | str, overrides: Sequence[str] = ()) -> Loaded:
     tree = load_checkpoint(_best_or_latest(run))
     task = config.task.build()
     codec = task.codec_type.from_state(tree["codec"])
+    set_threads(config.top.threads)
     device = choose_device(config.device, "float32")
     model = build_model(config, task, codec).to(device)
     _load_best_weights(model, tree, run)
@@ -279,8 +280,17 @@ def _codec(config: Config, tree: dict[str, Any]) -> Codec:
 
 def _best_or_latest(run: RunDir) -> Path:
     if read_best(run.checkpoints) is None:
-        return latest_valid(run.checkpoints, lambda error: _warn(str(error)))
+        return _latest(run)
     return best_checkpoint(run.checkpoints)
+
+
+def _latest(run: RunDir) -> Path:
+    """Return the newest checkpoint that verifies, and warn of those that do not."""
+    damaged: list[CheckpointError] = []
+    checkpoint = latest_valid(run.checkpoints, damaged.append)
+    for error in damaged:  # where none verifies, the one error says so of all
+        _warn(f"{error}; taking the one before")
+    return checkpoint
 
 
 def _load_best_weights(model: SequenceModel, tree: dict[str, Any], run: RunDir) -> None:
@@ -332,9 +342,12 @@ def _config_of(run: RunDir, overrides: Sequence[str], allowed: tuple[str, ...]) 
     """
     plain = configs.from_yaml(read_config_text(run), str(run.config))
     recorded = plain.get("plugins") or []
+    if not isinstance(recorded, list):
+        raise UserError(f"{run.config}: plugins={recorded}: expected a list; restore the file from a copy of the run")
     plain["plugins"] = []
     plain = configs.override(plain, overrides, allowed)
-    unnamed = [name for name in recorded if name not in plain["plugins"]]
+    named = plain["plugins"] if isinstance(plain["plugins"], list) else []
+    unnamed = [name for name in recorded if name not in named]
     if unnamed:
         raise UserError(
             f"{run.path}: uses classes of {', '.join(map(str, unnamed))}, which are only imported when you name them: "

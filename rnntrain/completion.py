@@ -5,11 +5,15 @@ from __future__ import annotations
 import ast
 from collections.abc import Sequence
 from pathlib import Path
+from typing import get_type_hints
 
-from rnntrain.config import GROUPS, choices, read_choice
-from rnntrain.settings import RunSettings, TopSettings, TrainerSettings
+from rnntrain.checking import choices_of
+from rnntrain.config_files import GROUPS, choices, read_choice
+from rnntrain.settings import DeviceSettings, RunSettings, TopSettings, TrainerSettings
+from rnntrain.targets import SLOTS
 
 VERBS = ("train", "resume", "eval", "sample", "check", "info", "completion")
+_SECTIONS = {"": TopSettings, "trainer": TrainerSettings, "run": RunSettings, "device": DeviceSettings}
 SHELLS = ("bash", "zsh", "fish")
 
 # The shells hand over the words of the line; `rnntrain __complete` prints whole words, one a line. Bash breaks words at
@@ -32,7 +36,7 @@ complete -o default -F _rnntrain rnntrain
     "zsh": """\
 _rnntrain() {
   local -a found
-  found=("${(@f)$(rnntrain __complete -- "${(@)words[2,CURRENT]}" 2>/dev/null)}")
+  found=(${(f)"$(rnntrain __complete -- "${(@)words[2,CURRENT]}" 2>/dev/null)"})
   compadd -Q -S '' -- $found
   _files
 }
@@ -70,19 +74,27 @@ def candidates(words: Sequence[str]) -> list[str]:
 def _overrides(last: str) -> list[str]:
     group, equals, start = last.partition("=")
     if equals:
-        return [f"{group}={name}" for name in choices(group) if name.startswith(start)] if group in GROUPS else []
+        names = choices(group) if group in GROUPS else _values(group)
+        return [f"{group}={name}" for name in names if name.startswith(start)]
     return [word for word in (*(f"{group}=" for group in GROUPS), *_keys()) if word.startswith(last)]
 
 
+def _values(key: str) -> list[str]:
+    """Return the values that a key of the fixed sections names one by one."""
+    section, _, name = key.rpartition(".")
+    hints = get_type_hints(_SECTIONS.get(section, object), include_extras=True)
+    annotation = hints.get(name)
+    return ["true", "false"] if annotation is bool else [str(choice) for choice in choices_of(annotation)]
+
+
 def _keys() -> list[str]:
-    keys = [f"trainer.{name}=" for name in TrainerSettings.__dataclass_fields__]
-    keys += [f"run.{name}=" for name in RunSettings.__dataclass_fields__]
-    keys += [f"{name}=" for name in TopSettings.__dataclass_fields__]
-    for group in ("task", "data", "model", "model/cell", "optimizer", "schedule"):
+    keys = [f"{section}.{name}=".lstrip(".") for section, cls in _SECTIONS.items() for name in get_type_hints(cls)]
+    for section, slot in SLOTS.items():
+        group = section.replace(".", "/")
         for name in choices(group):
             values = read_choice(group, name)
-            known = [*values, *_constructor_arguments(str(values.get("_target_", "")))]
-            keys += [f"{group.replace('/', '.')}.{key}=" for key in known if key not in ("_target_", "self")]
+            known = {*values, *_constructor_arguments(str(values.get("_target_", "")))}
+            keys += [f"{section}.{key}=" for key in known - {"_target_", "self", *slot.supplied}]
     return sorted(set(keys))
 
 

@@ -83,9 +83,13 @@ def _choice_path(group: str, name: str, config_dir: Path | None) -> Path:
 def listed_groups(config_name: str, config_dir: Path | None, depth: int = 0) -> set[str]:
     """Return the groups that a config, or one that it is made from, chooses from in its defaults list."""
     path = config_path(config_name, config_dir)
-    entries = from_yaml(read_file(path), str(path)).get("defaults") if path and depth < LIMIT_DEPTH else None
+    if path is None or depth > LIMIT_DEPTH:
+        return set()
+    entries: Any = from_yaml(read_file(path), str(path)).get("defaults")
+    if not isinstance(entries, list):
+        return set()
     listed: set[str] = set()
-    for entry in entries if isinstance(entry, list) else []:
+    for entry in entries:
         if isinstance(entry, dict):
             listed |= {str(key).split()[-1].partition("@")[0].lstrip("/") for key in entry}
         elif isinstance(entry, str) and entry != "_self_":

@@ -19,6 +19,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.plugins.config_source import ConfigResult
 from omegaconf import OmegaConf
 
+from rnntrain.checking import shown
 from rnntrain.config_files import check_references, check_yaml, package_config_dir, package_of, read_file, yaml_error
 from rnntrain.errors import UserError
 
@@ -62,7 +63,7 @@ def hydra_for(config_dir: Path | None) -> Iterator[Hydra]:
         UserError: if the folder does not exist.
     """
     if config_dir is not None and not os.path.isdir(config_dir):
-        raise UserError(f"--config-dir {config_dir}: no such folder")
+        raise UserError(f"--config-dir {shown(config_dir)}: no such folder")
     shipped = f"{CheckedFiles.scheme()}://{package_config_dir()}"
     own = None if config_dir is None else f"{CheckedFiles.scheme()}://{os.path.realpath(config_dir)}"
     search_path = create_config_search_path(own or shipped)

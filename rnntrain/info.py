@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import inspect
+import os
+import re
 import sys
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from rnntrain import config as configs
-from rnntrain.checking import describe_type, parameters_of
+from rnntrain import config_files as files
+from rnntrain.checking import describe_type, parameters_of, shown
 from rnntrain.errors import UserError, closest
 from rnntrain.settings import DeviceSettings, TrainerSettings
 from rnntrain.targets import SLOTS, resolve_target
@@ -23,58 +25,59 @@ def info_lines(what: str | None, config_dir: Path | None = None) -> list[str]:
     Raises:
         UserError: if there is no such group or part.
     """
+    if config_dir is not None and not os.path.isdir(config_dir):
+        raise UserError(f"--config-dir {shown(config_dir)}: no such folder")
     if what is None:
-        lines = [line for group in configs.GROUPS for line in [*group_lines(group, config_dir), ""]]
+        lines = [line for group in files.GROUPS for line in [*group_lines(group, config_dir), ""]]
         return [*lines, *environment_lines()]
     group, _, name = what.replace("=", "/").rpartition("/")
-    if what in configs.GROUPS:
+    if what in files.GROUPS:
         return group_lines(what, config_dir)
-    if group not in configs.GROUPS:
+    if group not in files.GROUPS:
         raise UserError(
-            f"{what}: no such group{closest(what, list(configs.GROUPS))}; there are: {', '.join(configs.GROUPS)}"
+            f"{what}: no such group{closest(what, list(files.GROUPS))}; there are: {', '.join(files.GROUPS)}"
         )
-    if name not in configs.choices(group, config_dir):
-        known = configs.choices(group, config_dir)
+    if name not in files.choices(group, config_dir):
+        known = files.choices(group, config_dir)
         raise UserError(f"{what}: no such part{closest(name, known)}; there are: {', '.join(known)}")
     return part_lines(group, name, config_dir)
 
 
 def group_lines(group: str, config_dir: Path | None) -> list[str]:
     """Return the choices of one group with their descriptions."""
-    names = configs.choices(group, config_dir)
+    names = files.choices(group, config_dir)
     width = max(map(len, names), default=0)
     return [
         f"{group}=",
-        *(f"  {name:<{width}}  {configs.description(group, name, config_dir)}" for name in names),
+        *(f"  {name:<{width}}  {files.description(group, name, config_dir)}" for name in names),
     ]
 
 
 def part_lines(group: str, name: str, config_dir: Path | None) -> list[str]:
     """Return the keys of one part: type, default, what the YAML sets, and the documentation of its class."""
-    values = configs.read_choice(group, name, config_dir)
+    values = files.read_choice(group, name, config_dir)
     section = group.replace("/", ".")
-    if section in SLOTS and "_target_" in values:
+    if section in SLOTS and str(values.get("_target_")).startswith(("rnntrain.", "torch.")):  # no class of a plugin
         supplied: tuple[str, ...] = SLOTS[section].supplied
         cls = resolve_target(section, values["_target_"], [])
     elif section in _SETTINGS:
         supplied, cls = (), _SETTINGS[section]
     else:
         return [
-            f"{group}={name}: {configs.description(group, name, config_dir)}",
+            f"{group}={name}: {files.description(group, name, config_dir)}",
             "",
-            configs.to_yaml(values).rstrip(),
+            files.to_yaml(values).rstrip(),
         ]
-    lines = [f"{group}={name}: {configs.description(group, name, config_dir)}", ""]
+    lines = [f"{group}={name}: {files.description(group, name, config_dir)}", ""]
     for key, (annotation, default) in parameters_of(cls).items():
         if key not in supplied:
             lines.append(f"  {section}.{key} = {_shown(values.get(key, default))}    {describe_type(annotation)}")
-    return [*lines, "", *(inspect.getdoc(cls) or "").splitlines()]
+    documentation = re.sub(r"\.\. math::\n(?:[ ].*\n|\n)*", "", inspect.getdoc(cls) or "")  # formulas are for a browser
+    return [*lines, "", *documentation.splitlines()]
 
 
 def _shown(value: Any) -> str:
-    if value is inspect.Parameter.empty:
-        return "(to be given)"
-    return {"None": "null", "True": "true", "False": "false"}.get(str(value), str(value))
+    return "(to be given)" if value is inspect.Parameter.empty or value == "???" else shown(value)
 
 
 def environment_lines() -> list[str]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
-import sys
 import threading
+from contextlib import suppress
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -40,4 +41,6 @@ class StopRequests:
         if self._received is not None:
             raise KeyboardInterrupt
         self._received = signal.Signals(number).name
-        print("\nStopping after this step and saving; once more stops at once.", file=sys.stderr, flush=True)
+        # Not print: the signal may have come in the middle of one, and a stream must not be entered twice.
+        with suppress(OSError):
+            os.write(2, b"\nStopping after this step and saving; once more stops at once.\n")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import sys
 import time
 from pathlib import Path
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
 BAR_SECONDS = 0.5  # between two drawings of the bar
 LINE_SECONDS = 10.0  # between two plain lines where there is no terminal
+LINE_LIMIT_BYTES = 1 << 16  # of one line of metrics.jsonl
 
 
 class Logger:
@@ -23,8 +25,9 @@ class Logger:
         metrics_path: the run's `metrics.jsonl`; lines are appended.
         tensorboard_dir: the folder of the run's events.
         unit: what a time step is called, for the speed.
-        resumed_at: the step at which a resumed run goes on, None for a new one; TensorBoard then forgets points of
-            later steps, which would otherwise stand there twice.
+        resumed_at: the step at which a resumed run goes on, None for a new one. TensorBoard then forgets points of
+            later steps, which would otherwise stand there twice, and a last line that was only written because the
+            run ended there is dropped.
         quiet: show nothing.
     """
 
@@ -37,6 +40,8 @@ class Logger:
         resumed_at: int | None = None,
         quiet: bool = False,
     ) -> None:
+        if resumed_at is not None:
+            _drop_final_line(metrics_path)
         self._metrics: TextIO = metrics_path.open("a", encoding="utf-8")
         self._tensorboard_dir = tensorboard_dir
         self._purge_step = None if resumed_at is None else resumed_at + 1
@@ -46,16 +51,21 @@ class Logger:
         self._unit = unit
         self._shown_at = -math.inf
         self._line_at = -math.inf
-        self._last: dict[str, float] = {}
+        self._last_step = resumed_at or 0
+        self._first_progress: tuple[float, float] | None = None
 
-    def scalars(self, step: int, scalars: dict[str, float]) -> None:
-        """Write scalars by name, such as `train/loss`: one line of metrics.jsonl, one point each in TensorBoard."""
-        self._metrics.write(json.dumps({"step": step} | {k: _json_number(v) for k, v in scalars.items()}) + "\n")
+    def scalars(self, step: int, scalars: dict[str, float], final: bool = False) -> None:
+        """Write scalars by name, such as `train/loss`: one line of metrics.jsonl, one point each in TensorBoard.
+
+        A line has `"final": true` where only the end of the run gave rise to it.
+        """
+        line = {"step": step} | {name: _json_number(value) for name, value in scalars.items()}
+        self._metrics.write(json.dumps(line | ({"final": True} if final else {})) + "\n")
         self._metrics.flush()
+        self._last_step = step
         writer = self._tensorboard()
         for name, value in scalars.items():
             writer.add_scalar(name, value, step)
-        self._last |= scalars
 
     def texts(self, step: int, texts: dict[str, str]) -> None:
         """Write texts by title to TensorBoard, as they are, line breaks included."""
@@ -67,8 +77,19 @@ class Logger:
         if self._bar is not None:
             self._bar.draw(step, share, loss, clipped, speed)
         elif not self._quiet:
-            left = f", {share:.0%} done" if share > 0 else ""
-            self._line(f"step {step}: loss {loss:.4f}, clipped {clipped:.0%}, {speed:,.0f} {self._unit}/s{left}")
+            speed_left = f"{speed:,.0f} {self._unit}/s{self._time_left(share)}"
+            self._line(f"step {step:,}: loss {loss:.4f}, clipped {clipped:.0%}, {speed_left}")
+
+    def _time_left(self, share: float) -> str:
+        """Return the time to the end at the mean speed of this process so far."""
+        now = time.monotonic()
+        if self._first_progress is None:
+            self._first_progress = now, share
+        began, share_before = self._first_progress
+        if share <= share_before:
+            return f", {share:.0%} done"
+        seconds = round((now - began) * (1 - share) / (share - share_before))
+        return f", {share:.0%} done, {seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02} left"
 
     def progress_due(self) -> bool:
         """Say whether it is time to show progress again; cheap enough to ask at every step."""
@@ -96,9 +117,16 @@ class Logger:
         writer = self._tensorboard()
         assert writer.file_writer is not None
         for summary in hparams(plain, {f"final/{name}": value for name, value in metrics.items()}):
-            writer.file_writer.add_summary(summary)
+            writer.file_writer.add_summary(summary, self._last_step)
         for name, value in metrics.items():
-            writer.add_scalar(f"final/{name}", value, 0)
+            writer.add_scalar(f"final/{name}", value, self._last_step)
+
+    def flush(self) -> None:
+        """Put everything logged so far on the disk."""
+        self._metrics.flush()
+        os.fsync(self._metrics.fileno())
+        if self._writer is not None:
+            self._writer.flush()
 
     def close(self) -> None:
         """Write out everything and take the bar away."""
@@ -141,6 +169,18 @@ class ProgressBar:
 
     def close(self) -> None:
         self._bar.close()
+
+
+def _drop_final_line(path: Path) -> None:
+    """Cut off a last line that says it was final: the run goes on."""
+    if not path.exists():
+        return
+    with path.open("rb+") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - LINE_LIMIT_BYTES))
+        line = file.read().removesuffix(b"\n").rpartition(b"\n")[2]
+        if line.endswith(b'"final": true}'):
+            file.truncate(size - len(line) - 1)
 
 
 def _json_number(value: float) -> float | str:

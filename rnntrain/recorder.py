@@ -24,9 +24,13 @@ class Recorder(Watcher):
         self.run = run
         self.logger = logger
         self._keep = keep_checkpoints
-        self._saved: set[str] = set()
+        self._saved_step: int | None = None  # by this process
+        self._marked_step: int | None = None
         self._last_units = 0
-        self._last_time = time.monotonic()
+        self._last_time = 0.0
+
+    def started(self, trainer: Trainer) -> None:
+        self._last_units, self._last_time = trainer.units_seen, time.monotonic()
 
     def stepped(self, trainer: Trainer, result: StepResult) -> None:
         if not self.logger.progress_due():
@@ -35,10 +39,11 @@ class Recorder(Watcher):
         speed = (trainer.units_seen - self._last_units) / max(now - self._last_time, 1e-9)
         self._last_units, self._last_time = trainer.units_seen, now
         loss = float(result.loss_sum / result.count)
-        self.logger.progress(trainer.step, trainer.progress(), loss, trainer.window.clipped_share(), speed)
+        clipped = trainer.window.means()["train/clipped"]
+        self.logger.progress(trainer.step, trainer.progress(), loss, clipped, speed)
 
-    def log(self, trainer: Trainer, scalars: dict[str, float]) -> None:
-        self.logger.scalars(trainer.step, scalars)
+    def log(self, trainer: Trainer, scalars: dict[str, float], final: bool = False) -> None:
+        self.logger.scalars(trainer.step, scalars, final)
         if evaluated := {name: value for name, value in scalars.items() if name.startswith("val/")}:
             self.logger.message(f"step {trainer.step:,}: " + ", ".join(f"{k} {v:.4f}" for k, v in evaluated.items()))
 
@@ -46,14 +51,26 @@ class Recorder(Watcher):
         self.logger.texts(trainer.step, texts)
 
     def save(self, trainer: Trainer, reason: str) -> None:
-        name = checkpoint_name(trainer.step)
-        if name not in self._saved:  # the best, the interval and the end may fall on one step, and save one state
+        # The best, the interval and the end may fall on one step, and save one state. That of a step which this process
+        # has not saved itself is written anew: what stands there may be damaged.
+        is_new = self._saved_step != trainer.step
+        if is_new:
+            self.logger.flush()  # else a crash after the save would leave a gap that no resume fills
+            name = checkpoint_name(trainer.step)
             save_checkpoint(self.run.checkpoints, name, checkpoint_tree(trainer), reason=reason)
-            self._saved.add(name)
-        if reason == "best":
-            assert trainer.best.value is not None
-            mark_best(self.run.checkpoints, name, trainer.task.monitor, trainer.best.value)
-        rotate(self.run.checkpoints, self._keep)
+            self._saved_step = trainer.step
+        self._mark_best(trainer)
+        if is_new:  # the evaluation at the end marks another best and saves nothing, so that the one before stays
+            rotate(self.run.checkpoints, self._keep)
+
+    def _mark_best(self, trainer: Trainer) -> None:
+        """Make `best.json` say what the trainer says, which after a resume may be less than what stands there."""
+        best = trainer.best
+        name = checkpoint_name(best.step)
+        if best.value is None or self._marked_step == best.step or not (self.run.checkpoints / name).is_dir():
+            return
+        mark_best(self.run.checkpoints, name, trainer.task.monitor, best.value)
+        self._marked_step = best.step
 
 
 def checkpoint_tree(trainer: Trainer) -> dict[str, Any]:

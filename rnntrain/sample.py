@@ -50,7 +50,7 @@ def generate(model: SequenceModel, codec: TextCodec, prompt: str, options: Sampl
     codec.check_prompt(prompt)
     generator = torch.Generator().manual_seed(options.seed)
     device = next(model.parameters()).device
-    start_ids = codec.encode(prompt or "\n").tolist()
+    start_ids = codec.encode(prompt).tolist() or codec.encode("\n").tolist()
     training = model.training
     model.eval()
     try:
@@ -74,10 +74,11 @@ def choose(logits_BV: Tensor, options: SamplingOptions, generator: torch.Generat
     """Draw one token a row from the logits, after temperature, top-k and top-p in this order."""
     if options.temperature == 0:
         return logits_BV.argmax(1)
-    logits_BV = logits_BV / options.temperature
+    # From the largest on, and in float64, so that no temperature is too low.
+    logits_BV = (logits_BV - logits_BV.amax(1, keepdim=True)).double() / options.temperature
     if 0 < options.top_k < logits_BV.shape[1]:
-        smallest_kept_B1 = logits_BV.topk(options.top_k, 1).values[:, -1:]
-        logits_BV = logits_BV.masked_fill(logits_BV < smallest_kept_B1, -torch.inf)
+        kept_BK = logits_BV.topk(options.top_k, 1)
+        logits_BV = torch.full_like(logits_BV, -torch.inf).scatter(1, kept_BK.indices, kept_BK.values)
     probs_BV = logits_BV.softmax(1)
     if options.top_p < 1:
         sorted_BV, order_BV = probs_BV.sort(1, descending=True)
@@ -88,28 +89,37 @@ def choose(logits_BV: Tensor, options: SamplingOptions, generator: torch.Generat
 
 
 class TextStream:
-    """Turns tokens into text as they come, holding back characters whose bytes are not complete."""
+    """Turns tokens into text as they come, holding back a last character whose bytes may not be complete.
 
-    _LONGEST = 8  # tokens held back at most: a character has at most four bytes
+    Args:
+        context: what stands before; whether a space comes first, for one, depends on it.
+    """
+
+    _KEPT = 4  # tokens: a character has at most four bytes, and all of them may be needed
 
     def __init__(self, codec: TextCodec, context: Sequence[int] = ()) -> None:
         self._codec = codec
-        self._ids = list(context)
+        self._ids = list(context[-self._KEPT :])
         self._shown = codec.decode(self._ids)
-        self._held = 0
 
     def push(self, token: int) -> str:
         """Return the text that `token` completes; it may be empty."""
         self._ids.append(token)
-        text = self._codec.decode(self._ids)
-        self._held += 1
-        if text.endswith("\ufffd") and self._held < self._LONGEST:
-            return ""
+        text = self._complete()
         new = text[len(self._shown) :]
-        # The last token stays as context: whether a space stands before the next one may depend on it.
-        self._ids, self._held = self._ids[-1:], 0
-        self._shown = self._codec.decode(self._ids)
+        self._shown = text
+        if len(self._ids) > 4 * self._KEPT:
+            self._ids = self._ids[-self._KEPT :]
+            self._shown = self._complete()
         return new
+
+    def rest(self) -> str:
+        """Return what was held back, at the end."""
+        return self._codec.decode(self._ids)[len(self._shown) :]
+
+    def _complete(self) -> str:
+        # Bytes of a character cut short decode to one replacement sign, and none before it can change any more.
+        return self._codec.decode(self._ids).removesuffix("\ufffd")
 
 
 def sample_text(
@@ -117,20 +127,20 @@ def sample_text(
 ) -> str:
     """Return the first sample as text, prompt included."""
     tokens = [int(tokens_B[0]) for tokens_B in generate(model, codec, prompt, options or SamplingOptions())]
-    start = codec.encode(prompt).tolist() if prompt else []
-    return codec.decode(start + tokens)
+    return codec.decode(codec.encode(prompt).tolist() + tokens)
 
 
 def stream_text(model: SequenceModel, codec: TextCodec, prompt: str, options: SamplingOptions) -> Iterator[str]:
     """Yield pieces of text as they are drawn; several samples follow one another, each under a heading."""
     codec.check_prompt(prompt)
+    start = codec.encode(prompt).tolist()
     if options.num_samples == 1:
-        yield prompt
-        stream = TextStream(codec, codec.encode(prompt).tolist()[-1:])
+        yield codec.decode(start)
+        stream = TextStream(codec, start)
         for tokens_B in generate(model, codec, prompt, options):
             yield stream.push(int(tokens_B[0]))
+        yield stream.rest()
         return
     drawn_TB = torch.stack(list(generate(model, codec, prompt, options)))
-    start = codec.encode(prompt).tolist()
     for number, tokens in enumerate(drawn_TB.t().tolist(), 1):
         yield f"{'' if number == 1 else chr(10)}--- sample {number} ---\n{codec.decode(start + tokens)}\n"

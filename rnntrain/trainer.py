@@ -15,11 +15,10 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from rnntrain.batch import Batch
-from rnntrain.cells.base import State
+from rnntrain.cells.base import State, map_state
 from rnntrain.data.base import DataSet
 from rnntrain.device import autocast, memory_mebibytes
 from rnntrain.errors import NonFiniteError
-from rnntrain.metrics import Sum
 from rnntrain.optim import AveragedWeights, Schedule, clip_gradients
 from rnntrain.settings import Precision, TrainerSettings
 from rnntrain.tasks.base import Carry, Task
@@ -27,11 +26,12 @@ from rnntrain.tasks.base import Carry, Task
 
 @dataclass(frozen=True)
 class StepResult:
-    """What one update saw: loss sum and count over its batches, the gradient's norm before clipping."""
+    """What one update saw: loss sum and count over its batches, the gradient's norm before clipping, if it clipped."""
 
     loss_sum: Tensor
     count: Tensor
     grad_norm: Tensor
+    clipped: Tensor
 
 
 class Mark(NamedTuple):
@@ -56,24 +56,35 @@ class Window:
     """Sums since the last logged line. They are part of a checkpoint, so that a resumed run logs the same numbers."""
 
     NAMES = ("loss", "count", "grad_norm", "clipped", "steps")
+    MOST_UNREAD = 64
 
-    def __init__(self) -> None:
-        self.sums = {name: Sum() for name in self.NAMES}
+    def __init__(self, sums: dict[str, float] | None = None) -> None:
+        self._sums = dict.fromkeys(self.NAMES, 0.0) if sums is None else dict(sums)
+        self._unread: list[StepResult] = []  # read late: on a GPU each number costs a copy
 
-    def add(self, result: StepResult, clipped: Tensor) -> None:
-        values = (result.loss_sum, result.count, result.grad_norm, clipped, torch.ones(()))
-        for total, value in zip(self.sums.values(), values, strict=True):
-            total.add(value)
+    def add(self, result: StepResult) -> None:
+        self._unread.append(result)
+        if len(self._unread) == self.MOST_UNREAD:
+            self.sums()
 
-    def clipped_share(self) -> float:
-        return self.sums["clipped"].value() / max(self.sums["steps"].value(), 1.0)
+    def sums(self) -> dict[str, float]:
+        for result in self._unread:
+            # One after the other, so that sums interrupted by a save round as those that were not.
+            self._sums["loss"] += float(result.loss_sum)
+            self._sums["count"] += float(result.count)
+            self._sums["grad_norm"] += float(result.grad_norm)
+            self._sums["clipped"] += float(result.clipped)
+            self._sums["steps"] += 1.0
+        self._unread.clear()
+        return dict(self._sums)
 
     def means(self) -> dict[str, float]:
-        value = {name: total.value() for name, total in self.sums.items()}
+        sums = self.sums()
+        steps = max(sums["steps"], 1.0)
         return {
-            "train/loss": value["loss"] / value["count"],
-            "train/grad_norm": value["grad_norm"] / value["steps"],
-            "train/clipped": self.clipped_share(),
+            "train/loss": sums["loss"] / max(sums["count"], 1.0),
+            "train/grad_norm": sums["grad_norm"] / steps,
+            "train/clipped": sums["clipped"] / steps,
         }
 
 
@@ -141,16 +152,17 @@ class Trainer:
         self.optimizer.zero_grad()
         loss_sum, count = self._accumulate_gradients()
         self.scaler.unscale_(self.optimizer)
-        grad_norm = clip_gradients(self.parameters, self.settings.grad_clip_mode, self.settings.grad_clip)
-        # Reading the norm makes a GPU wait once a step; one NaN that gets past here would make every weight NaN.
-        if not self.scaler.is_enabled() and not math.isfinite(grad_norm.item()):
+        grad_norm, clipped = clip_gradients(self.parameters, self.settings.grad_clip_mode, self.settings.grad_clip)
+        # Reading it makes a GPU wait once a step; one NaN that gets past here would make every weight NaN. Gradients
+        # that overflow when scaled are the scaler's to skip; a loss that overflowed before is beyond its help.
+        if not math.isfinite((loss_sum if self.scaler.is_enabled() else grad_norm).item()):
             raise NonFiniteError(self.step + 1, float(loss_sum / count), grad_norm.item())
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.step += 1
         if self.average is not None:
             self.average.update()
-        return StepResult(loss_sum, count, grad_norm)
+        return StepResult(loss_sum, count, grad_norm, clipped)
 
     def _accumulate_gradients(self) -> tuple[Tensor, Tensor]:
         """Add up the gradients of the mean loss over all batches of a step; return its sum and count."""
@@ -195,19 +207,22 @@ class Trainer:
         self._started = time.monotonic()
         self._logged = Mark(time.perf_counter(), self.step, self.units_seen, self.data_seconds)
         self.model.train()
-        reason = self._limit_reached()
+        self.watcher.started(self)
+        reason = self.limit_reached()
         while reason is None:
             epoch = self.epoch
             result = self.train_step()
-            self.window.add(result, result.grad_norm > self.settings.grad_clip)
+            self.window.add(result)
             self.watcher.stepped(self, result)
             if self.step % self.settings.log_every_steps == 0:
                 self._log()
             if self._evaluation_due(epoch):
-                self._evaluate_and_keep_best()
-            reason = should_stop() or self._limit_reached()
+                with self._clock_stopped():
+                    self._evaluate_and_keep_best()
+            reason = should_stop() or self.limit_reached()
             if reason is None and self.step % self.settings.checkpoint_every_steps == 0:
-                self.watcher.save(self, "interval")
+                with self._clock_stopped():
+                    self.watcher.save(self, "interval")
         self._seconds_before, self._started = self.seconds(), None
         self.watcher.save(self, reason)
         return reason
@@ -219,9 +234,10 @@ class Trainer:
         had never stopped, without an evaluation that would not have taken place.
         """
         if self._evaluated_at != self.step:
-            self._evaluate_and_keep_best()
+            self._evaluate_and_keep_best(final=True)
 
-    def _limit_reached(self) -> str | None:
+    def limit_reached(self) -> str | None:
+        """Return the setting that ends the run now, or None."""
         settings = self.settings
         if settings.max_steps is not None and self.step >= settings.max_steps:
             return "max_steps"
@@ -251,6 +267,13 @@ class Trainer:
         running = 0.0 if self._started is None else time.monotonic() - self._started
         return self._seconds_before + running
 
+    @contextmanager
+    def _clock_stopped(self) -> Iterator[None]:
+        """Leave what happens within the context out of the logged speeds, which are those of training."""
+        before = time.perf_counter()
+        yield
+        self._logged = self._logged._replace(time=self._logged.time + time.perf_counter() - before)
+
     def _log(self) -> None:
         scalars = self.window.means() | {"train/lr": self.learning_rate, "train/epoch": self.epoch}
         self.window = Window()
@@ -275,13 +298,13 @@ class Trainer:
         every = self.settings.eval_every_steps
         return self.epoch > epoch_before if every is None else self.step % every == 0
 
-    def _evaluate_and_keep_best(self) -> None:
+    def _evaluate_and_keep_best(self, final: bool = False) -> None:
         with self.averaged_weights():
             carry = next(iter(self.task.evaluations().values()))
             metrics = self.evaluate("val", carry)
             pictures = self.task.illustrate(self.model, self.data, self.seed)
         self._evaluated_at = self.step
-        self.watcher.log(self, {f"val/{name}": value for name, value in metrics.items()})
+        self.watcher.log(self, {f"val/{name}": value for name, value in metrics.items()}, final)
         self.watcher.illustrate(self, pictures)
         value = metrics[self.task.monitor]
         self.schedule.observe(value, self.task.larger_is_better)
@@ -292,25 +315,27 @@ class Trainer:
             self.best.evaluations_since += 1
 
     def _improved(self, value: float) -> bool:
-        if self.best.value is None:
-            return not math.isnan(value)
+        if self.best.value is None or not math.isfinite(value):
+            return math.isfinite(value)
         return value > self.best.value if self.task.larger_is_better else value < self.best.value
 
     @torch.no_grad()
     def evaluate(self, split: str, carry: Carry) -> dict[str, float]:
         """Return the task's metrics over a whole split; `carry` says what state reaches the next batch."""
-        training = self.model.training
-        self.model.eval()
         metrics = self.task.metrics(self.data.codec)
         state: State = None
-        for batch in islice(self.data.eval_batches(split), self.settings.eval_batches):
-            batch = batch.to(self.device)
-            with self._autocast:
-                output, state = self.model(batch, state)
-                loss_sum, count = self.task.loss(output, batch)
-            metrics.update(output, batch, loss_sum, count)
-            state = carry(state)
-        self.model.train(training)
+        training = self.model.training
+        self.model.eval()
+        try:
+            for batch in islice(self.data.eval_batches(split), self.settings.eval_batches):
+                batch = batch.to(self.device)
+                with self._autocast:
+                    output, state = self.model(batch, state)
+                    loss_sum, count = self.task.loss(output, batch)
+                metrics.update(output, batch, loss_sum, count)
+                state = carry(state)
+        finally:
+            self.model.train(training)
         return metrics.compute()
 
     @contextmanager
@@ -341,7 +366,8 @@ class Trainer:
             "units_seen": self.units_seen,
             "state": self.state,
             "best": vars(self.best).copy(),
-            "window": {name: total.value() for name, total in self.window.sums.items()},
+            "evaluated_at": self._evaluated_at,
+            "window": self.window.sums(),
             "seconds": self.seconds(),
         }
 
@@ -351,18 +377,21 @@ class Trainer:
         self.optimizer.load_state_dict(saved["optimizer"])
         self.schedule.load_state_dict(saved["schedule"])
         self.scaler.load_state_dict(saved["scaler"])
-        if self.average is not None and saved["average"] is not None:
-            self.average.load_state_dict(saved["average"])
+        if self.average is not None:
+            self.average = AveragedWeights(self.model, self.average.decay)  # begins here where none was kept before
+            if saved["average"] is not None:
+                self.average.load_state_dict(saved["average"])
         self.step, self.epoch, self.offset = saved["step"], saved["epoch"], saved["offset"]
         self.units_seen = saved["units_seen"]
-        self.state = saved["state"]
+        self.state = None if saved["state"] is None else map_state(lambda part: part.to(self.device), saved["state"])
         self.best = Best(**saved["best"])
-        self.window = Window()
-        for name, value in saved["window"].items():
-            self.window.sums[name].add(torch.tensor(value, dtype=torch.float64))
+        self.window = Window(saved["window"])
+        self._evaluated_at = saved["evaluated_at"]
         self._seconds_before = saved["seconds"]
         self._batches = None
         self._epoch_length = self.data.num_train_batches(self.seed, self.epoch)
+        if self.offset >= self._epoch_length:
+            raise ValueError(f"batch {self.offset} of an epoch that now has {self._epoch_length}: the data is shorter")
 
 
 @torch.no_grad()
@@ -378,14 +407,17 @@ def load_weights(model: nn.Module, saved: dict[str, Any]) -> None:
 class Watcher:
     """Looks on while a trainer trains and writes down what it sees; this one does nothing.
 
-    The trainer tells it the four things that happen; it never reaches back to change the training.
+    The trainer tells it the five things that happen; it never reaches back to change the training.
     """
+
+    def started(self, trainer: Trainer) -> None:
+        """Called before the first step, also of a run that goes on."""
 
     def stepped(self, trainer: Trainer, result: StepResult) -> None:
         """Called after every step."""
 
-    def log(self, trainer: Trainer, scalars: dict[str, float]) -> None:
-        """Called with scalars by name."""
+    def log(self, trainer: Trainer, scalars: dict[str, float], final: bool = False) -> None:
+        """Called with scalars by name; `final` where only the run's end gave rise to them."""
 
     def illustrate(self, trainer: Trainer, texts: dict[str, str]) -> None:
         """Called with texts by title."""

@@ -13,6 +13,8 @@ from rnntrain.data.base import Codec, DataSet
 class FirstBatches(DataSet):
     """Trains and evaluates on the first `number` training batches of another data set, again and again.
 
+    They are those of seed 0, whatever the run's, since an evaluation knows no seed.
+
     Args:
         data: has been loaded.
         number: how many batches make an epoch.
@@ -31,10 +33,10 @@ class FirstBatches(DataSet):
         self._data.load(codec)
 
     def train_batches(self, seed: int, epoch: int, start: int = 0) -> Iterator[Batch]:
-        return islice(self._data.train_batches(seed, 0), start, self._number)
+        return islice(self._data.train_batches(0, 0), start, self._number)
 
     def num_train_batches(self, seed: int, epoch: int) -> int:
-        return min(self._number, self._data.num_train_batches(seed, 0))
+        return min(self._number, self._data.num_train_batches(0, 0))
 
     def eval_batches(self, split: str) -> Iterator[Batch]:
         return islice(self._data.train_batches(0, 0), self._number)

@@ -13,8 +13,11 @@ from torch import Tensor, nn
 from rnntrain.batch import length_mask
 from rnntrain.errors import UserError
 
-# A chunk of logits takes at most this many elements: 32 MiB in float32, about what a processor's cache holds.
-CHUNK_ELEMENTS = 2**23
+# Rows are taken in chunks of so many logits: 16 MiB in float32. That stays in a processor's cache, and below the size
+# from which the C library gets each tensor from the system anew, at three times the cost of what is done with it.
+CHUNK_ELEMENTS = 2**22
+# Fewer logits than this are left to PyTorch's own cross-entropy, which has less to set up.
+SMALL_ELEMENTS = 2**20
 
 
 class VocabularyLogits(NamedTuple):
@@ -41,9 +44,10 @@ class VocabularyLogits(NamedTuple):
             valid_N = length_mask(lengths_B, targets_BT.shape[1]).flatten()
             hidden_NH, targets_N = hidden_NH[valid_N], targets_N[valid_N]
             count = lengths_B.sum().float()
-        if targets_N.numel() * self.weight_VH.shape[0] <= CHUNK_ELEMENTS:
+        if targets_N.numel() * self.weight_VH.shape[0] <= SMALL_ELEMENTS:
             logits_NV = F.linear(hidden_NH, self.weight_VH, self.bias_V)
-            return F.cross_entropy(logits_NV.float(), targets_N, reduction="sum"), count
+            exact = torch.promote_types(logits_NV.dtype, torch.float32)
+            return F.cross_entropy(logits_NV.to(exact), targets_N, reduction="sum"), count
         return chunked_cross_entropy(hidden_NH, self.weight_VH, self.bias_V, targets_N), count
 
 
@@ -84,25 +88,30 @@ def chunked_cross_entropy(hidden_NH: Tensor, weight_VH: Tensor, bias_V: Tensor, 
 
     The gradient of the sum is known as soon as a chunk's logits are (softmax minus one-hot), so it is taken in the
     forward pass and the logits are dropped: memory stays at one chunk, and no logit is computed twice. Under autocast
-    the three products run in the reduced precision; logits' softmax and the sums are float32.
+    the products run in the reduced precision; sums are float32. In training, a probability below the smallest normal
+    number counts as that number (87 nats).
     """
-    needs_grad = torch.is_grad_enabled()
-    loss: Tensor = _ChunkedCrossEntropy.apply(hidden_NH, weight_VH, bias_V, targets_N, needs_grad)
-    return loss
+    if torch.is_grad_enabled():
+        loss: Tensor = _ChunkedCrossEntropy.apply(hidden_NH, weight_VH, bias_V, targets_N)
+        return loss
+    exact = torch.promote_types(bias_V.dtype, torch.float32)
+    chunks = zip(*(x.split(_rows_of_a_chunk(weight_VH)) for x in (hidden_NH, targets_N)), strict=True)
+    losses = [F.cross_entropy(F.linear(h, weight_VH, bias_V).to(exact), t, reduction="sum") for h, t in chunks]
+    return torch.stack(losses).sum()
+
+
+def _rows_of_a_chunk(weight_VH: Tensor) -> int:
+    return max(1, CHUNK_ELEMENTS // weight_VH.shape[0])
 
 
 class _ChunkedCrossEntropy(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any, hidden_NH: Tensor, weight_VH: Tensor, bias_V: Tensor, targets_N: Tensor, needs_grad: bool
-    ) -> Tensor:
+    def forward(ctx: Any, hidden_NH: Tensor, weight_VH: Tensor, bias_V: Tensor, targets_N: Tensor) -> Tensor:
         device = hidden_NH.device.type
         dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weight_VH.dtype
         with torch.autocast(device, enabled=False):
-            loss, grads = _loss_and_gradients(hidden_NH.to(dtype), weight_VH.to(dtype), bias_V, targets_N, needs_grad)
-        if needs_grad:
-            grad_hidden_NH, grad_weight_VH, grad_bias_V = grads
-            ctx.save_for_backward(grad_hidden_NH.to(hidden_NH.dtype), grad_weight_VH, grad_bias_V)
+            loss, *grads = _loss_and_gradients(hidden_NH.to(dtype), weight_VH.to(dtype), bias_V, targets_N)
+        ctx.save_for_backward(grads[0].to(hidden_NH.dtype), *grads[1:])
         return loss
 
     @staticmethod
@@ -110,29 +119,32 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
     def backward(ctx: Any, grad_loss: Tensor) -> tuple[Tensor | None, ...]:
         # The saved gradients are ours alone, and a second backward is refused by autograd: scale them in place.
         hidden, weight, bias = (saved.mul_(grad_loss) for saved in ctx.saved_tensors)
-        return hidden, weight, bias, None, None
+        return hidden, weight, bias, None
 
 
 def _loss_and_gradients(
-    hidden_NH: Tensor, weight_VH: Tensor, bias_V: Tensor, targets_N: Tensor, needs_grad: bool
-) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:
-    vocab_size = weight_VH.shape[0]
-    rows = max(1, CHUNK_ELEMENTS // vocab_size)
-    loss = bias_V.new_zeros((), dtype=torch.promote_types(bias_V.dtype, torch.float32))
-    grad_hidden_NH = torch.empty_like(hidden_NH) if needs_grad else hidden_NH
+    hidden_NH: Tensor, weight_VH: Tensor, bias_V: Tensor, targets_N: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return the loss and its gradients with respect to h, W and b, the last two in the precision of b."""
+    exact = torch.promote_types(bias_V.dtype, torch.float32)
+    loss = bias_V.new_zeros((), dtype=exact)
+    grad_hidden_NH = torch.empty_like(hidden_NH)
     grad_weight_VH = torch.zeros_like(weight_VH, dtype=bias_V.dtype)
     grad_bias_V = torch.zeros_like(bias_V)
-    for start in range(0, hidden_NH.shape[0], rows):
-        hidden_CH, targets_C = hidden_NH[start : start + rows], targets_N[start : start + rows]
-        logits_CV = torch.mm(hidden_CH, weight_VH.t()).to(loss.dtype).add_(bias_V)
-        log_norm_C = logits_CV.logsumexp(1)
-        loss += (log_norm_C - logits_CV.gather(1, targets_C[:, None]).squeeze(1)).sum()
-        if not needs_grad:
-            continue
-        grad_CV = logits_CV.sub_(log_norm_C[:, None]).exp_()
-        grad_CV.scatter_add_(1, targets_C[:, None], -torch.ones_like(targets_C[:, None], dtype=grad_CV.dtype))
-        grad_bias_V += grad_CV.sum(0)
-        grad_CV = grad_CV.to(weight_VH.dtype)
-        torch.mm(grad_CV, weight_VH, out=grad_hidden_NH[start : start + rows])
-        grad_weight_VH += torch.mm(grad_CV.t(), hidden_CH)
-    return loss, (grad_hidden_NH, grad_weight_VH, grad_bias_V)
+    rows = _rows_of_a_chunk(weight_VH)
+    for hidden_CH, targets_C, grad_hidden_CH in zip(
+        hidden_NH.split(rows), targets_N.split(rows), grad_hidden_NH.split(rows), strict=True
+    ):
+        grad_CV = torch.addmm(bias_V.to(weight_VH.dtype), hidden_CH, weight_VH.t())
+        torch.softmax(grad_CV, 1, out=grad_CV)
+        targets_C1 = targets_C[:, None]
+        target_probs_C1 = grad_CV.gather(1, targets_C1).to(exact)
+        loss -= target_probs_C1.clamp_(min=torch.finfo(exact).tiny).log_().sum()
+        grad_CV.scatter_add_(1, targets_C1, grad_CV.new_full((1, 1), -1).expand_as(targets_C1))
+        torch.mm(grad_CV, weight_VH, out=grad_hidden_CH)
+        if grad_weight_VH.dtype == grad_CV.dtype:
+            grad_weight_VH.addmm_(grad_CV.t(), hidden_CH)
+        else:
+            grad_weight_VH += torch.mm(grad_CV.t(), hidden_CH)
+        grad_bias_V += torch.mm(grad_CV.new_ones(1, len(targets_C)), grad_CV).squeeze(0)
+    return loss, grad_hidden_NH, grad_weight_VH, grad_bias_V

@@ -95,6 +95,6 @@ class LanguageMetrics(Metrics):
         return {
             "loss": loss,
             self._name: nats / max(self._chars.value(), 1.0) / math.log(2),
-            # exp of 88 is the largest that float32 holds; an untrained model on long words may well be beyond it
+            # exp(709) is the largest that a float holds, and a diverged model may well be beyond it
             "perplexity": math.exp(min(loss, 700.0)),
         }
