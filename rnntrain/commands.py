@@ -21,6 +21,7 @@ from rnntrain.durable import remove_stale
 from rnntrain.errors import Interrupted, UserError
 from rnntrain.generators import restore_generators
 from rnntrain.interrupt import StopRequests
+from rnntrain.lock import is_held
 from rnntrain.logger import Logger
 from rnntrain.models.sequence import SequenceModel
 from rnntrain.recorder import Recorder
@@ -28,6 +29,7 @@ from rnntrain.retention import best_checkpoint, read_best
 from rnntrain.run import (
     RunDir,
     create_run,
+    find_runs,
     open_run,
     read_config_text,
     read_start,
@@ -235,14 +237,16 @@ def closing_lines(trained: Trained) -> list[str]:
 
 
 def load(path: Path | str, overrides: Sequence[str] = ()) -> Loaded:
-    """Load a run's best weights, or its latest ones where it has not been evaluated; reads no data set.
+    """Load a run's best weights, its latest ones where it has not been evaluated, or those of a checkpoint in it.
+
+    Reads no data set.
 
     Raises:
         UserError: if it is not a run, or its checkpoint is damaged.
     """
     run = open_run(Path(path))
     config = _config_of(run, overrides, READABLE)
-    tree = load_checkpoint(_best_or_latest(run))
+    tree = load_checkpoint(_checkpoint_of(Path(path), run))
     task = config.task.build()
     codec = task.codec_type.from_state(tree["codec"])
     set_threads(config.top.threads)
@@ -265,7 +269,7 @@ def evaluate(path: Path, split: str, overrides: Sequence[str] = ()) -> dict[str,
     """
     run = open_run(path)
     config = _config_of(run, overrides, READABLE)
-    tree = load_checkpoint(_best_or_latest(run))
+    tree = load_checkpoint(_checkpoint_of(path, run))
     experiment = build(config, codec=_codec(config, tree))
     if split not in experiment.data.splits:
         raise UserError(f"--split {split}: this data has {', '.join(experiment.data.splits)}")
@@ -278,7 +282,10 @@ def _codec(config: Config, tree: dict[str, Any]) -> Codec:
     return task.codec_type.from_state(tree["codec"])
 
 
-def _best_or_latest(run: RunDir) -> Path:
+def _checkpoint_of(path: Path, run: RunDir) -> Path:
+    """Return the checkpoint that the user named, or the best one of the run, or the latest where none is the best."""
+    if path.resolve().parent == run.checkpoints.resolve():
+        return path
     if read_best(run.checkpoints) is None:
         return _latest(run)
     return best_checkpoint(run.checkpoints)
@@ -318,21 +325,27 @@ def check(config: Config) -> list[str]:
 
 
 def latest_interrupted(root: Path = Path("outputs")) -> Path:
-    """Return the run below `root` that was interrupted last.
+    """Return the run below `root` that was stopped last before its end: by a signal, a crash, or power that failed.
 
     Raises:
         UserError: if there is none.
     """
-    summaries = []
-    for path in root.glob("*/*/summary.json"):
-        try:
-            if json.loads(path.read_text(encoding="utf-8"))["status"] == "interrupted":
-                summaries.append((path.stat().st_mtime, path.parent))
-        except (OSError, ValueError, KeyError, TypeError):
-            continue
-    if not summaries:
+    unfinished = [run for run in map(RunDir, find_runs(root)) if not is_held(run.lock_file) and not _has_ended(run)]
+    if not unfinished:
         raise UserError(f"resume: no interrupted run lies in {root}; name the run: rnntrain resume RUN")
-    return max(summaries)[1]
+    return max(unfinished, key=lambda run: run.info.stat().st_mtime).path
+
+
+def _has_ended(run: RunDir) -> bool:
+    try:
+        # A run that went on after its summary was written has not ended by what that says.
+        if run.summary.stat().st_mtime < run.info.stat().st_mtime:
+            return False
+        return bool(json.loads(run.summary.read_text(encoding="utf-8"))["status"] != "interrupted")
+    except FileNotFoundError:
+        return False
+    except (OSError, ValueError, KeyError, TypeError):
+        return True
 
 
 def _config_of(run: RunDir, overrides: Sequence[str], allowed: tuple[str, ...]) -> Config:

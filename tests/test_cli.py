@@ -107,7 +107,7 @@ def test_check_refuses_what_train_refuses(mistake: str, refused: Refused) -> Non
 FILES = {
     "missing": (None, "there is no such file"),
     "empty": (b"", "is no text"),
-    "one character": (b"a", "0 characters, and 5 are needed"),
+    "one character": (b"a", "and 2 are needed for an input and its target; give more text"),
     "not UTF-8": (b"caf\xe9 " * 100, ":1: not UTF-8"),
     "too short for the batch": (b"abcd", "lower data.batch_size"),
 }

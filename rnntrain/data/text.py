@@ -258,6 +258,8 @@ class Text(DataSet):
             needed, reason, fix = size + 1, f"data.batch_size={size} streams", "lower data.batch_size"
         elif split != "train" and self.fractions[split]:
             fix = f"give more text, or a larger data.{split}_fraction"
+        if split == "train" and longest < 2:
+            needed, reason, fix = 2, "an input and its target", "give more text"
         if longest < needed:
             what = f"longest {split} document" if self.documents else f"{split} split"
             raise UserError(
