@@ -110,9 +110,9 @@ class Logger:
         """Write what TensorBoard's HParams tab shows into the run's own events, as one run."""
         from torch.utils.tensorboard.summary import hparams
 
+        # Of a type itself, not of one below it: PyTorch would write True as the number 1.
         plain = {
-            key: value if isinstance(value, (bool, int, float, str)) else str(value)
-            for key, value in hyperparameters.items()
+            key: value if type(value) in (int, float, str) else str(value) for key, value in hyperparameters.items()
         }
         writer = self._tensorboard()
         assert writer.file_writer is not None
