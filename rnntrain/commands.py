@@ -18,7 +18,7 @@ from rnntrain.data.base import Codec
 from rnntrain.data.codecs import TextCodec
 from rnntrain.device import choose_device, set_threads
 from rnntrain.durable import remove_stale
-from rnntrain.errors import Interrupted, UserError
+from rnntrain.errors import Interrupted, NonFiniteError, UserError
 from rnntrain.generators import restore_generators
 from rnntrain.interrupt import StopRequests
 from rnntrain.lock import is_held
@@ -128,6 +128,7 @@ def resume(path: Path, overrides: Sequence[str] = (), *, quiet: bool = False) ->
         experiment = build(config, codec=_codec(config, tree))
         _warn_of_changes(run, experiment)
         _restore(experiment, tree, checkpoint)
+        _refuse_if_ended(run, experiment)
         truncate_after_step(run.metrics, experiment.trainer.step)
         record_resume(run, configs.to_yaml(config.plain), experiment.trainer.step)
         return _run_to_end(experiment, run, resumed_at=experiment.trainer.step, quiet=quiet)
@@ -142,6 +143,21 @@ def _restore(experiment: Experiment, tree: dict[str, Any], checkpoint: Path) -> 
         _warn(warning)
 
 
+def _refuse_if_ended(run: RunDir, experiment: Experiment) -> None:
+    """Refuse a run that has come to its end under the limits that it has now.
+
+    Raises:
+        UserError: names the limit that must be raised.
+    """
+    limit = experiment.trainer.limit_reached()
+    if limit is not None and _has_ended(run):
+        value = getattr(experiment.config.trainer, limit)
+        raise UserError(
+            f"{run.path}: ended at step {experiment.trainer.step:,} by {limit}; to go on, raise it from "
+            f"trainer.{limit}={value:g}"
+        )
+
+
 def _run_to_end(experiment: Experiment, run: RunDir, *, resumed_at: int | None, quiet: bool) -> Trained:
     trainer, config = experiment.trainer, experiment.config
     logger = Logger(run.metrics, run.tensorboard, unit=experiment.data.unit, resumed_at=resumed_at, quiet=quiet)
@@ -150,7 +166,7 @@ def _run_to_end(experiment: Experiment, run: RunDir, *, resumed_at: int | None, 
     _announce(experiment, run, logger, resumed_at)
     try:
         with StopRequests() as requests:
-            reason = trainer.fit(requests.reason)
+            reason = _fit(experiment, run, requests)
         if requests.reason() is not None:
             write_summary(run, _summarise(experiment, "interrupted", reason, {}).to_json())
             raise Interrupted(f"{reason}: saved at step {trainer.step:,}; go on with: rnntrain resume {_quoted(run)}")
@@ -167,6 +183,14 @@ def _run_to_end(experiment: Experiment, run: RunDir, *, resumed_at: int | None, 
     finally:
         logger.close()
     return Trained(run, experiment, summary)
+
+
+def _fit(experiment: Experiment, run: RunDir, requests: StopRequests) -> str:
+    try:
+        return experiment.trainer.fit(requests.reason)
+    except NonFiniteError:
+        write_summary(run, _summarise(experiment, "failed", "not finite", {}).to_json())
+        raise
 
 
 def _announce(experiment: Experiment, run: RunDir, logger: Logger, resumed_at: int | None) -> None:

@@ -30,9 +30,10 @@ class LanguageModeling(Task):
             Gradients never cross a window.
         sample_length: tokens of the text sample written at each evaluation; 0 for none.
 
-    Metrics: `loss` in nats per token, `bits_per_char` (exact for every unit: total nats over the characters that the
-    targets stand for), `perplexity` = exp(loss). The final evaluation gives both `loss_cold`, every window from a zero
-    state, and `loss_carried`, the state carried over the whole split; papers differ in which they report.
+    Metrics: `loss` in nats per token; `bits_per_char` (`bits_per_byte`), total nats over the characters that the
+    targets stand for, a word with the space after it; `perplexity` = exp(loss). The final evaluation gives both
+    `loss_cold`, every window from a zero state, and `loss_carried`, the state carried over the whole split; papers
+    differ in which they report.
     """
 
     codec_type = TextCodec
