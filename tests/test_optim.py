@@ -280,8 +280,8 @@ def test_average_follows_its_equation() -> None:
             decay * a + (1 - decay) * parameter.detach().double()
             for a, parameter in zip(expected, model.parameters(), strict=True)
         ]
-    for a, b in zip(average.average, expected, strict=True):
-        torch.testing.assert_close(a.double(), b, rtol=1e-5, atol=1e-6)
+        for a, b in zip(average.average, expected, strict=True):
+            torch.testing.assert_close(a.double(), b, rtol=1e-5, atol=1e-6)
 
 
 def test_average_swaps_in_place_and_back() -> None:
