@@ -21,12 +21,19 @@ class Batch:
             lengths alone; what stands in padded places has no meaning.
         fresh_B: True for rows that begin a new document, so that a carried state must not reach them;
             None where no row does.
+        counted_BT: True for the valid steps whose targets count; None where all of them do.
+        target_lengths_B: number of valid targets in each row, where that is not the number of steps.
+        context: what the head reads beside the backbone's output, such as what is known of the horizon of a
+            forecast; its shape is the task's own.
     """
 
     inputs: Tensor
     targets: Tensor
     lengths_B: Tensor | None = None
     fresh_B: Tensor | None = None
+    counted_BT: Tensor | None = None
+    target_lengths_B: Tensor | None = None
+    context: Tensor | None = None
 
     def to(self, device: torch.device) -> Batch:
         """Copy to `device`, without waiting where the memory is pinned."""

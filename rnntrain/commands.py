@@ -23,6 +23,7 @@ from rnntrain.generators import restore_generators
 from rnntrain.interrupt import StopRequests
 from rnntrain.lock import is_held
 from rnntrain.logger import Logger
+from rnntrain.metrics import Picture
 from rnntrain.models.sequence import SequenceModel
 from rnntrain.recorder import Recorder
 from rnntrain.retention import best_checkpoint, read_best
@@ -175,9 +176,9 @@ def _run_to_end(experiment: Experiment, run: RunDir, *, resumed_at: int | None, 
             load_weights(experiment.model, load_checkpoint(best_checkpoint(run.checkpoints))["trainer"])
         elif trainer.average is not None:
             trainer.average.swap()
-        summary = _summarise(experiment, "finished", reason, _final_metrics(experiment))
-        texts = experiment.task.illustrate(experiment.model, experiment.data, config.top.seed)
-        summary.sample = "\n".join(texts.values())
+        summary = _summarise(experiment, "finished", reason, {})
+        pictures = _evaluate_finally(experiment, summary)
+        logger.pictures(trainer.step, {title: draw() for title, draw in pictures.items()}, run.pictures)
         logger.hyperparameters(configs.flatten(config.plain), summary.metrics)
         write_summary(run, summary.to_json())
     finally:
@@ -204,25 +205,42 @@ def _announce(experiment: Experiment, run: RunDir, logger: Logger, resumed_at: i
     )
 
 
-def _final_metrics(experiment: Experiment) -> dict[str, float]:
-    """Evaluate the weights that the run ends with on val, and on test where there is one."""
-    metrics: dict[str, float] = {}
+def _evaluate_finally(experiment: Experiment, summary: Summary) -> dict[str, Picture]:
+    """Evaluate the weights that the run ends with on val, and on test where there is one; return the pictures."""
+    task, data = experiment.task, experiment.data
+    pictures: dict[str, Picture] = {}
     for split in ("val", "test"):
-        if split in experiment.data.splits:
-            metrics |= _evaluate_all(experiment, split)
-    return metrics
+        if split in data.splits:
+            metrics, drawn = _evaluate_all(experiment, split)
+            summary.metrics |= metrics
+            pictures |= drawn
+            for method, values in task.baselines(data, split).items():
+                named = summary.baselines.setdefault(method, {})
+                named |= {f"{split}/{name}": value for name, value in values.items()}
+    for title, shown in task.illustrate(experiment.model, data, experiment.config.top.seed).items():
+        if isinstance(shown, str):
+            summary.texts[title] = shown
+        else:
+            pictures[title] = shown
+    return pictures
 
 
-def _evaluate_all(experiment: Experiment, split: str) -> dict[str, float]:
-    """Return metrics as `split/name` of the first way to evaluate, and `split/name_way` of every named one."""
+def _evaluate_all(experiment: Experiment, split: str) -> tuple[dict[str, float], dict[str, Picture]]:
+    """Evaluate in every way that the task knows; return metrics and pictures by name.
+
+    Metrics are named `split/name` for the first way, and `split/name_way` for every named one.
+    """
     metrics: dict[str, float] = {}
+    pictures: dict[str, Picture] = {}
     for number, (way, carry) in enumerate(experiment.task.evaluations().items()):
-        values = experiment.trainer.evaluate(split, carry)
+        measured = experiment.trainer.measure(split, carry)
+        values = measured.compute()
         if number == 0:
             metrics |= {f"{split}/{name}": value for name, value in values.items()}
+            pictures = {f"{split}/{title}": drawn for title, drawn in measured.pictures().items()}
         if way:
             metrics |= {f"{split}/{name}_{way}": value for name, value in values.items()}
-    return metrics
+    return metrics, pictures
 
 
 def _summarise(experiment: Experiment, status: str, reason: str, metrics: dict[str, float]) -> Summary:
@@ -247,8 +265,8 @@ def closing_lines(trained: Trained) -> list[str]:
     """Return what is printed at the end of a run: results, a sample, and the commands to try next."""
     folder, summary = _quoted(trained.run), trained.summary
     lines = ["", *summary.lines(folder)]
-    if summary.sample:
-        lines += ["", "A sample:", *("    " + line for line in summary.sample.strip("\n").splitlines())]
+    for title, text in summary.texts.items():
+        lines += ["", f"{title.capitalize()}:", *("    " + line for line in text.strip("\n").splitlines())]
     lines += ["", "Next:"]
     if trained.experiment.task.generates:
         lines.append(f"  rnntrain sample {folder}")
@@ -298,7 +316,7 @@ def evaluate(path: Path, split: str, overrides: Sequence[str] = ()) -> dict[str,
     if split not in experiment.data.splits:
         raise UserError(f"--split {split}: this data has {', '.join(experiment.data.splits)}")
     _load_best_weights(experiment.model, tree, run)
-    return _evaluate_all(experiment, split)
+    return _evaluate_all(experiment, split)[0]
 
 
 def _codec(config: Config, tree: dict[str, Any]) -> Codec:

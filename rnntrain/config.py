@@ -181,7 +181,7 @@ def _check_run(run: RunSettings) -> None:
 def _check_rules(config: Config) -> None:
     """Check what only shows across sections. The constructors of tasks and data sets take values and read nothing."""
     task, data = config.task.build(), config.data.build()
-    if task.generates and config.model.arguments.get("bidirectional"):
+    if task.causal and config.model.arguments.get("bidirectional"):
         raise UserError(
             "model.bidirectional=true: a bidirectional model cannot generate; set model.bidirectional=false"
         )

@@ -5,16 +5,20 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
     from torch.utils.tensorboard import SummaryWriter
 
 BAR_SECONDS = 0.5  # between two drawings of the bar
 LINE_SECONDS = 10.0  # between two plain lines where there is no terminal
+PICTURE_SECONDS = 60.0  # between two sets of pictures, each of which takes some tenths of a second to draw
 LINE_LIMIT_BYTES = 1 << 16  # of one line of metrics.jsonl
 
 
@@ -51,6 +55,7 @@ class Logger:
         self._unit = unit
         self._shown_at = -math.inf
         self._line_at = -math.inf
+        self._pictures_at = time.monotonic()
         self._last_step = resumed_at or 0
         self._first_progress: tuple[float, float] | None = None
 
@@ -71,6 +76,26 @@ class Logger:
         """Write texts by title to TensorBoard, as they are, line breaks included."""
         for title, text in texts.items():
             self._tensorboard().add_text(title, "    " + text.replace("\n", "\n    "), step)
+
+    def pictures(self, step: int, pictures: Mapping[str, Figure], folder: Path | None = None) -> None:
+        """Write pictures by title to TensorBoard, and as PNG files into `folder`."""
+        if not pictures:
+            return
+        from rnntrain.pictures import pixels  # brings matplotlib
+
+        for title, figure in pictures.items():
+            self._tensorboard().add_image(title, pixels(figure), step, dataformats="HWC")
+            if folder is not None:
+                folder.mkdir(exist_ok=True)
+                figure.savefig(folder / f"{re.sub('[^a-z0-9]+', '_', title.lower())}.png", dpi=120)
+
+    def pictures_due(self) -> bool:
+        """Say whether it is time to draw pictures again."""
+        now = time.monotonic()
+        if now - self._pictures_at < PICTURE_SECONDS:
+            return False
+        self._pictures_at = now
+        return True
 
     def progress(self, step: int, share: float, loss: float, clipped: float, speed: float) -> None:
         """Show how far the run is; `share` is the part of it that is done."""

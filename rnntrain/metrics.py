@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 from torch import Tensor
 
 from rnntrain.batch import Batch
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# Draws a figure when it is called: most pictures of a long run are never looked at.
+Picture: TypeAlias = "Callable[[], Figure]"
 
 
 class Metrics(ABC):
@@ -21,6 +28,10 @@ class Metrics(ABC):
     @abstractmethod
     def compute(self) -> dict[str, float]:
         """Return the metrics by name."""
+
+    def pictures(self) -> dict[str, Picture]:
+        """Return what is better seen than told of the pass, such as a confusion matrix, by title."""
+        return {}
 
 
 class Sum:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from rnntrain.checkpoint import checkpoint_name, save_checkpoint
 from rnntrain.generators import capture_generators
 from rnntrain.logger import Logger
+from rnntrain.metrics import Picture
 from rnntrain.retention import mark_best, rotate
 from rnntrain.run import RunDir
 from rnntrain.trainer import StepResult, Trainer, Watcher
@@ -47,8 +49,11 @@ class Recorder(Watcher):
         if evaluated := {name: value for name, value in scalars.items() if name.startswith("val/")}:
             self.logger.message(f"step {trainer.step:,}: " + ", ".join(f"{k} {v:.4f}" for k, v in evaluated.items()))
 
-    def illustrate(self, trainer: Trainer, texts: dict[str, str]) -> None:
-        self.logger.texts(trainer.step, texts)
+    def illustrate(self, trainer: Trainer, shown: Mapping[str, str | Picture]) -> None:
+        self.logger.texts(trainer.step, {title: each for title, each in shown.items() if isinstance(each, str)})
+        if self.logger.pictures_due():
+            pictures = {title: each() for title, each in shown.items() if not isinstance(each, str)}
+            self.logger.pictures(trainer.step, pictures)
 
     def save(self, trainer: Trainer, reason: str) -> None:
         # The best, the interval and the end may fall on one step, and save one state. That of a step which this process

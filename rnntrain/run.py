@@ -65,6 +65,11 @@ class RunDir:
         return self.path / "tensorboard"
 
     @property
+    def pictures(self) -> Path:
+        """What the final evaluation is better seen than told, as PNG files."""
+        return self.path / "pictures"
+
+    @property
     def lock_file(self) -> Path:
         return self.path / "run.lock"
 

@@ -15,6 +15,8 @@ class Summary:
         status: "finished", or "interrupted" where it can be resumed.
         reason: the limit that ended it, or the signal.
         metrics: final metrics by name, of the weights that the run ends with; test metrics were computed once.
+        baselines: what simple methods reach, by the name of the method and that of the metric.
+        texts: what shows to a person what the model does, by title.
     """
 
     status: str
@@ -29,7 +31,8 @@ class Summary:
     best_value: float | None
     best_step: int
     metrics: dict[str, float] = field(default_factory=dict)
-    sample: str = ""
+    baselines: dict[str, dict[str, float]] = field(default_factory=dict)
+    texts: dict[str, str] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values; metrics stand at the top level under their own names."""
@@ -45,6 +48,11 @@ class Summary:
             f"best/{self.best_metric}": self.best_value,
             "best/step": self.best_step,
             **{name: value if math.isfinite(value) else str(value) for name, value in self.metrics.items()},
+            **{
+                f"baseline/{method}/{name}": value if math.isfinite(value) else str(value)
+                for method, values in self.baselines.items()
+                for name, value in values.items()
+            },
         }
 
     @property
@@ -62,9 +70,24 @@ class Summary:
         if self.best_value is not None:
             lines.append(f"Best val/{self.best_metric}: {self.best_value:.4f} at step {self.best_step:,}")
         shown = {name: value for name, value in self.metrics.items() if not self._stands_again(name)}
-        width = max(map(len, shown), default=0)
-        lines += [f"  {name:<{width}}  {value:.4f}" for name, value in shown.items()]
+        lines += self._table(shown)
         lines.append(f"Run: {run}")
+        return lines
+
+    def _table(self, shown: dict[str, float]) -> list[str]:
+        """Return the metrics one a line, with what the baselines reach beside them."""
+        width = max(map(len, shown), default=0)
+        if not self.baselines:
+            return [f"  {name:<{width}}  {value:.4f}" for name, value in shown.items()]
+        columns = {"this run": shown} | self.baselines
+        sizes = {method: max(len(method), 10) for method in columns}
+        lines = ["  ".join([f"  {'':<{width}}", *(f"{method:>{size}}" for method, size in sizes.items())])]
+        for name in shown:
+            values = (
+                f"{columns[method][name]:>{size}.4f}" if name in columns[method] else " " * size
+                for method, size in sizes.items()
+            )
+            lines.append("  ".join([f"  {name:<{width}}", *values]).rstrip())
         return lines
 
     def _stands_again(self, name: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -19,6 +19,7 @@ from rnntrain.cells.base import State, map_state
 from rnntrain.data.base import DataSet
 from rnntrain.device import autocast, memory_mebibytes
 from rnntrain.errors import NonFiniteError
+from rnntrain.metrics import Metrics, Picture
 from rnntrain.optim import AveragedWeights, Schedule, clip_gradients
 from rnntrain.settings import Precision, TrainerSettings
 from rnntrain.tasks.base import Carry, Task
@@ -301,11 +302,12 @@ class Trainer:
     def _evaluate_and_keep_best(self, final: bool = False) -> None:
         with self.averaged_weights():
             carry = next(iter(self.task.evaluations().values()))
-            metrics = self.evaluate("val", carry)
-            pictures = self.task.illustrate(self.model, self.data, self.seed)
+            measured = self.measure("val", carry)
+            shown = measured.pictures() | self.task.illustrate(self.model, self.data, self.seed)
+        metrics = measured.compute()
         self._evaluated_at = self.step
         self.watcher.log(self, {f"val/{name}": value for name, value in metrics.items()}, final)
-        self.watcher.illustrate(self, pictures)
+        self.watcher.illustrate(self, shown)
         value = metrics[self.task.monitor]
         self.schedule.observe(value, self.task.larger_is_better)
         if self._improved(value):
@@ -319,9 +321,13 @@ class Trainer:
             return math.isfinite(value)
         return value > self.best.value if self.task.larger_is_better else value < self.best.value
 
-    @torch.no_grad()
     def evaluate(self, split: str, carry: Carry) -> dict[str, float]:
         """Return the task's metrics over a whole split; `carry` says what state reaches the next batch."""
+        return self.measure(split, carry).compute()
+
+    @torch.no_grad()
+    def measure(self, split: str, carry: Carry) -> Metrics:
+        """Take a whole split into the task's metrics and return them."""
         metrics = self.task.metrics(self.data.codec)
         state: State = None
         training = self.model.training
@@ -330,13 +336,13 @@ class Trainer:
             for batch in islice(self.data.eval_batches(split), self.settings.eval_batches):
                 batch = batch.to(self.device)
                 with self._autocast:
-                    output, state = self.model(batch, state)
+                    output, state = self.task.infer(self.model, batch, state)
                     loss_sum, count = self.task.loss(output, batch)
                 metrics.update(output, batch, loss_sum, count)
                 state = carry(state)
         finally:
             self.model.train(training)
-        return metrics.compute()
+        return metrics
 
     @contextmanager
     def averaged_weights(self) -> Iterator[None]:
@@ -419,8 +425,8 @@ class Watcher:
     def log(self, trainer: Trainer, scalars: dict[str, float], final: bool = False) -> None:
         """Called with scalars by name; `final` where only the run's end gave rise to them."""
 
-    def illustrate(self, trainer: Trainer, texts: dict[str, str]) -> None:
-        """Called with texts by title."""
+    def illustrate(self, trainer: Trainer, shown: Mapping[str, str | Picture]) -> None:
+        """Called with texts and pictures by title."""
 
     def save(self, trainer: Trainer, reason: str) -> None:
         """Called when the trainer's state is to be saved: "best", "interval", or the reason to stop."""

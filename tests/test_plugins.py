@@ -41,6 +41,7 @@ from rnntrain.tasks.language_modeling import LanguageModeling
 class Mute(LanguageModeling):
     \"\"\"A task that cannot generate.\"\"\"
 
+    causal = False
     generates = False
 """
 

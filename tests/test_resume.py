@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from training import CELLS, Clock, differences, make_config, make_experiment, write_documents, write_text
+from training import CELLS, Clock, Scripted, differences, make_config, make_experiment, write_documents, write_text
 
 from rnntrain import commands
 from rnntrain.checkpoint import find_checkpoints, latest_valid, load_checkpoint, verify_checkpoint
@@ -25,6 +25,7 @@ from rnntrain.errors import Interrupted, UserError
 from rnntrain.generators import capture_generators, restore_generators
 from rnntrain.logger import Logger
 from rnntrain.manifest import TENSORS
+from rnntrain.metrics import Metrics
 from rnntrain.models.sequence import SequenceModel
 from rnntrain.recorder import Recorder
 from rnntrain.run import RunDir
@@ -250,12 +251,12 @@ def test_best_of_an_end_that_was_none_is_forgotten(folder: Path, monkeypatch: py
     Nor is the best before them lost, though but one checkpoint is kept.
     """
     values = {5: 1.0, 10: 2.0, 12: 0.5, 15: 2.0, 20: 2.0, 24: 3.0}
-    evaluate = Trainer.evaluate
+    measure = Trainer.measure
 
-    def scripted(self: Trainer, split: str, carry: Any) -> dict[str, float]:
-        return evaluate(self, split, carry) | {"loss": values[self.step]}
+    def scripted(self: Trainer, split: str, carry: Any) -> Metrics:
+        return Scripted({"loss": values[self.step]}, measure(self, split, carry))
 
-    monkeypatch.setattr(Trainer, "evaluate", scripted)
+    monkeypatch.setattr(Trainer, "measure", scripted)
     changes = {**changes_of("streams", "plain"), "trainer.keep_checkpoints": 1, "trainer.eval_every_steps": 5}
     _, whole = train(folder, changes, monkeypatch)
     run, ended = train(folder, {**changes, "trainer.max_steps": 12}, monkeypatch)
@@ -267,7 +268,7 @@ def test_best_of_an_end_that_was_none_is_forgotten(folder: Path, monkeypatch: py
 def test_end_that_was_cut_short_is_made_up_for(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A crash after the last save, before or after the last evaluation."""
     whole = unbroken(folder, "lstm", "streams", "plain", monkeypatch)
-    for place in ("finish", "evaluate"):
+    for place in ("finish", "measure"):
         path = folder / f"cut_{place}"
         config = make_config(folder / "text.txt", {**changes_of("streams", "plain"), "run.dir": str(path)})
         with monkeypatch.context() as patch:
@@ -287,15 +288,15 @@ def crash_at_the_end(patch: pytest.MonkeyPatch, place: str) -> None:
         ended.append(True)
         original_finish(self)
 
-    def evaluate(self: Trainer, split: str, carry: Any) -> dict[str, float]:
+    def measure(self: Trainer, split: str, carry: Any) -> Metrics:
         if ended and split == "val" and self._evaluated_at == self.step:
             raise Crash
         return original(self, split, carry)
 
     original_finish = Trainer.finish
     patch.setattr(Trainer, "finish", finish)
-    if place == "evaluate":
-        patch.setattr(Trainer, "evaluate", evaluate)
+    if place == "measure":
+        patch.setattr(Trainer, "measure", measure)
 
 
 # -- nothing may be left out ---

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from training import (
     Clock,
     Notes,
+    Scripted,
     all_equal,
     differences,
     make_config,
@@ -27,6 +28,7 @@ from rnntrain.batch import Batch
 from rnntrain.build import Experiment
 from rnntrain.data.first_batches import FirstBatches
 from rnntrain.errors import NonFiniteError
+from rnntrain.metrics import Metrics
 from rnntrain.trainer import StepResult, Trainer, Window, load_weights
 
 SGD = {"_target_": "torch.optim.SGD", "lr": 1.0}
@@ -66,11 +68,11 @@ def script_metric(trainer: Trainer, values: list[float]) -> list[list[Tensor]]:
     """Let evaluations give these values in turn; return the list that collects the weights they see."""
     seen: list[list[Tensor]] = []
 
-    def evaluate(split: str, carry: Any) -> dict[str, float]:
+    def measure(split: str, carry: Any) -> Metrics:
         seen.append(weights(trainer.model))
-        return {"loss": values[min(len(seen), len(values)) - 1]}
+        return Scripted({"loss": values[min(len(seen), len(values)) - 1]})
 
-    trainer.evaluate = evaluate  # type: ignore[method-assign]
+    trainer.measure = measure  # type: ignore[method-assign]
     return seen
 
 
@@ -425,16 +427,16 @@ def test_run_ends_with_the_weights_it_is_judged_by(
     """The best of the evaluations, or the last; averaged where the run averages."""
     evaluated: dict[int, list[Tensor]] = {}
     values = {4: 3.0, 8: 1.0, 12: 2.0, 16: 2.5, 18: 2.2}
-    evaluate = Trainer.evaluate
+    measure = Trainer.measure
 
-    def scripted(self: Trainer, split: str, carry: Any) -> dict[str, float]:
-        metrics = evaluate(self, split, carry)
+    def scripted(self: Trainer, split: str, carry: Any) -> Metrics:
+        metrics = measure(self, split, carry)
         if self.watcher is not None and self.step not in evaluated:
             evaluated[self.step] = weights(self.model)
-            metrics["loss"] = values[self.step]
+            return Scripted({"loss": values[self.step]}, metrics)
         return metrics
 
-    monkeypatch.setattr(Trainer, "evaluate", scripted)
+    monkeypatch.setattr(Trainer, "measure", scripted)
     changes = {
         "trainer.max_steps": 18,
         "trainer.eval_every_steps": 4,
@@ -481,7 +483,7 @@ def test_average_swaps_back_when_an_evaluation_fails(build) -> None:
         assert all_equal(weights(trainer.model), average)
         raise KeyboardInterrupt
 
-    trainer.evaluate = fail  # type: ignore[method-assign]
+    trainer.measure = fail  # type: ignore[method-assign]
     with pytest.raises(KeyboardInterrupt):
         trainer.finish()
     assert all_equal(weights(trainer.model), before)
@@ -541,8 +543,8 @@ def test_evaluation_reads_as_many_batches_as_asked(build) -> None:
 def test_texts_come_with_each_evaluation(build) -> None:
     trainer = build({"task.sample_length": 12}).trainer
     trainer.fit()
-    assert [step for step, _ in trainer.watcher.texts] == [5, 10, 15, 20]
-    assert {len(texts["sample"]) for _, texts in trainer.watcher.texts} == {12}
+    assert [step for step, _ in trainer.watcher.shown] == [5, 10, 15, 20]
+    assert {len(shown["sample"]) for _, shown in trainer.watcher.shown} == {12}
 
 
 # -- precision and determinism ---
@@ -672,8 +674,8 @@ def test_data_wait_and_speed_are_logged(build, clock: Clock) -> None:
     experiment = build({"trainer.log_every_steps": 4, "trainer.accumulate": 2}, notes=notes)
     trainer = experiment.trainer
     trainer.data = SlowData(experiment.data, clock, 1.5)
-    evaluate, notes.save = trainer.evaluate, lambda trainer, reason: clock.advance(500)  # type: ignore[method-assign]
-    trainer.evaluate = lambda *ways: (clock.advance(1000), evaluate(*ways))[1]  # type: ignore[method-assign]
+    measure, notes.save = trainer.measure, lambda trainer, reason: clock.advance(500)  # type: ignore[method-assign]
+    trainer.measure = lambda *ways: (clock.advance(1000), measure(*ways))[1]  # type: ignore[method-assign]
     trainer.fit()
     lines = [scalars for _, scalars in notes.lines if "train/loss" in scalars]
     assert len(lines) == 5

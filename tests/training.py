@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,6 +15,7 @@ from torch import nn
 from rnntrain import config as configs
 from rnntrain.build import Experiment, build
 from rnntrain.config import Config
+from rnntrain.metrics import Metrics, Picture
 from rnntrain.trainer import StepResult, Trainer, Watcher
 
 CELLS: dict[str, dict[str, Any]] = {
@@ -90,6 +91,19 @@ def make_experiment(path: Path, changes: dict[str, Any] | None = None, *, cell: 
     return build(make_config(path, changes, cell=cell))
 
 
+class Scripted(Metrics):
+    """Gives values of a script in place of, or beside, those that were measured."""
+
+    def __init__(self, values: dict[str, float], measured: Metrics | None = None) -> None:
+        self.values, self.measured = values, measured
+
+    def update(self, *seen: Any) -> None:
+        raise AssertionError("a script sees no batches")
+
+    def compute(self) -> dict[str, float]:
+        return ({} if self.measured is None else self.measured.compute()) | self.values
+
+
 class Notes(Watcher):
     """Keeps what a trainer tells; `at_step` is called after every step."""
 
@@ -98,7 +112,7 @@ class Notes(Watcher):
         self.results: list[StepResult] = []
         self.lines: list[tuple[int, dict[str, float]]] = []
         self.final: list[int] = []
-        self.texts: list[tuple[int, dict[str, str]]] = []
+        self.shown: list[tuple[int, Mapping[str, str | Picture]]] = []
         self.saves: list[tuple[int, str]] = []
 
     def stepped(self, trainer: Trainer, result: StepResult) -> None:
@@ -110,8 +124,8 @@ class Notes(Watcher):
         if final:
             self.final.append(trainer.step)
 
-    def illustrate(self, trainer: Trainer, texts: dict[str, str]) -> None:
-        self.texts.append((trainer.step, texts))
+    def illustrate(self, trainer: Trainer, shown: Mapping[str, str | Picture]) -> None:
+        self.shown.append((trainer.step, shown))
 
     def save(self, trainer: Trainer, reason: str) -> None:
         self.saves.append((trainer.step, reason))

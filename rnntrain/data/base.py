@@ -74,3 +74,11 @@ class DataSet(ABC):
     def describe(self) -> str:
         """Return one line for people: sizes of the splits and of what was fitted."""
         return ""
+
+    def counts(self, split: str) -> dict[str, int]:
+        """Return how often each label of a split occurs, the most frequent first; empty where there are none."""
+        return {}
+
+    def examples(self, split: str, number: int) -> list[str]:
+        """Return the first examples of a split as a person reads them, one line each."""
+        return []

@@ -14,6 +14,7 @@ import numpy as np
 
 from rnntrain.data.base import Codec, DataSet
 from rnntrain.data.codecs import ByteCodec, CharCodec, TextCodec, cut_at_words
+from rnntrain.data.places import resolve
 from rnntrain.data.source import Document, Piece, Scan, cut, find_documents, find_splits
 from rnntrain.data.windows import (
     Laid,
@@ -55,7 +56,7 @@ class Text(DataSet):
     LF. Bytes are read as they are.
 
     Args:
-        path: a file or folder.
+        path: a file or folder; `@NAME/FILE` is one of a known data set.
         unit: what is predicted: a character, a byte, a word between white space, or a byte pair.
         batch_size: number of windows, or parallel streams, in a batch.
         bptt: steps in a window, which is as far as gradients reach.
@@ -126,11 +127,11 @@ class Text(DataSet):
     def find(self) -> dict[str, list[Document]]:
         """Return the documents of each split that has its own; "train" or "all" are cut for the others."""
         any_file = self.codec_unit == "byte"
-        found = find_splits(Path(self.path).expanduser(), "data.path", self.suffixes, any_file)
+        found = find_splits(resolve(self.path, "data.path"), "data.path", self.suffixes, any_file)
         for split, path in (("val", self.val_path), ("test", self.test_path)):
             if path is not None:
                 key = f"data.{split}_path"
-                found[split] = find_documents(Path(path).expanduser(), key, self.suffixes, any_file)
+                found[split] = find_documents(resolve(path, key), key, self.suffixes, any_file)
         return found
 
     def load(self, codec: Codec | None = None) -> None:

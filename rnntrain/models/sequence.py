@@ -21,7 +21,8 @@ class SequenceModel(nn.Module):
 
     Args:
         input_layer: given the width D, builds the module from a batch's inputs to ``x_BTD``; the task's.
-        head: given the backbone's width, builds the module from ``y_BTH`` to the output; the task's.
+        head: given the backbone's width, builds the module from ``y_BTH`` and the batch to the output, or from
+            ``y_BH`` alone where the model runs step by step; the task's.
         cell: builds one recurrence from ``(input_size, hidden_size)``.
         hidden_size: width H of each recurrence.
         num_layers: depth of the stack.
@@ -84,7 +85,7 @@ class SequenceModel(nn.Module):
             state = select_rows(batch.fresh_B, self.initial_state(batch.batch_size), state)
         x_BTD = self.input_dropout(self.input(batch.inputs))
         y_BTH, state = self.backbone(x_BTD, state, batch.lengths_B)
-        return self.head(self.output_dropout(y_BTH)), state
+        return self.head(self.output_dropout(y_BTH), batch), state
 
     def step(self, inputs_B: Tensor, state: State) -> tuple[Any, State]:
         """Return the head's output for one time step and the next state."""

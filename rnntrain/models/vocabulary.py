@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rnntrain.batch import length_mask
+from rnntrain.batch import Batch, length_mask
 from rnntrain.errors import UserError
 
 # Rows are taken in chunks of so many logits: 16 MiB in float32. That stays in a processor's cache, and below the size
@@ -62,7 +62,7 @@ class VocabularyHead(nn.Module):
         self.weight = nn.Parameter(torch.empty(vocab_size, input_size).uniform_(-(input_size**-0.5), input_size**-0.5))
         self.bias = nn.Parameter(torch.zeros(vocab_size))
 
-    def forward(self, hidden: Tensor) -> VocabularyLogits:
+    def forward(self, hidden: Tensor, batch: Batch | None = None) -> VocabularyLogits:
         return VocabularyLogits(hidden, self.weight, self.bias)
 
     def tie(self, embedding: nn.Module) -> None:

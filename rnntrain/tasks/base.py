@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from rnntrain.batch import Batch
 from rnntrain.cells.base import State
 from rnntrain.data.base import Codec, DataSet
-from rnntrain.metrics import Metrics
+from rnntrain.metrics import Metrics, Picture
 
 # Says what of the state after one batch reaches the next; None for nothing.
 Carry: TypeAlias = Callable[[State], State]
@@ -27,13 +27,15 @@ class Task(ABC):
 
     Attributes:
         codec_type: the kind of codec that the task understands.
-        generates: True where outputs may not depend on later inputs, so that a bidirectional model is refused.
+        causal: True where outputs may not depend on later inputs, so that a bidirectional model is refused.
+        generates: True where a trained model writes text, one token after the other.
         carries: True where the state of one training batch is passed to the next.
         monitor: the metric of the validation split by which the best weights are chosen.
         larger_is_better: the sense of `monitor`.
     """
 
     codec_type: ClassVar[type[Codec]]
+    causal: ClassVar[bool] = False
     generates: ClassVar[bool] = False
     monitor: ClassVar[str] = "loss"
     larger_is_better: ClassVar[bool] = False
@@ -66,6 +68,25 @@ class Task(ABC):
         """Return the ways to evaluate, by suffix of the metrics' names; the first is watched during training."""
         return {"": carry_nothing}
 
-    def illustrate(self, model: nn.Module, data: DataSet, seed: int) -> dict[str, str]:
-        """Return texts that show what the model does now, by title; draws from a generator of its own."""
+    def infer(self, model: nn.Module, batch: Batch, state: State) -> tuple[Any, State]:
+        """Return the output by which a model is judged, and the state after it.
+
+        It is that of training, but for tasks that feed a model its own outputs once it is trained.
+        """
+        output, state = model(batch, state)
+        return output, state
+
+    def decode(self, output: Any, batch: Batch, codec: Codec) -> list[str]:
+        """Return each row's output as a person reads it: text, a label, spans, a forecast."""
+        raise NotImplementedError
+
+    def illustrate(self, model: nn.Module, data: DataSet, seed: int) -> dict[str, str | Picture]:
+        """Return texts and pictures that show what the model does now, by title; draws from a generator of its own."""
+        return {}
+
+    def baselines(self, data: DataSet, split: str) -> dict[str, dict[str, float]]:
+        """Return what simple methods reach on a split, as metrics by the name of the method.
+
+        They are computed once, at the end of a run, and stand beside its result under the names of its metrics.
+        """
         return {}

@@ -14,7 +14,7 @@ from rnntrain.batch import Batch, length_mask
 from rnntrain.cells.base import State, detach
 from rnntrain.data.base import Codec, DataSet
 from rnntrain.data.codecs import TextCodec
-from rnntrain.metrics import Metrics, Sum
+from rnntrain.metrics import Metrics, Picture, Sum
 from rnntrain.models.sequence import SequenceModel
 from rnntrain.models.vocabulary import VocabularyHead, VocabularyLogits
 from rnntrain.ranges import NonNegativeInt
@@ -37,6 +37,7 @@ class LanguageModeling(Task):
     """
 
     codec_type = TextCodec
+    causal = True
     generates = True
 
     def __init__(self, carry: bool = True, sample_length: NonNegativeInt = 200) -> None:
@@ -65,7 +66,14 @@ class LanguageModeling(Task):
         ways: dict[str, Carry] = {"carried": detach, "cold": carry_nothing}
         return ways if self.carries else dict(reversed(ways.items()))
 
-    def illustrate(self, model: nn.Module, data: DataSet, seed: int) -> dict[str, str]:
+    def decode(self, output: VocabularyLogits, batch: Batch, codec: Codec) -> list[str]:
+        """Return the likeliest next token at every step."""
+        assert isinstance(codec, TextCodec)
+        rows = output.compute().argmax(-1).tolist()
+        lengths = [len(row) for row in rows] if batch.lengths_B is None else batch.lengths_B.tolist()
+        return [codec.decode(row[:length]) for row, length in zip(rows, lengths, strict=True)]
+
+    def illustrate(self, model: nn.Module, data: DataSet, seed: int) -> dict[str, str | Picture]:
         assert isinstance(model, SequenceModel)
         assert isinstance(data.codec, TextCodec)
         if not self.sample_length:

@@ -1,72 +1,40 @@
-"""What the trainer and the reports rely on, over every task: sums and counts, padding, rows of their own, learning.
-
-A new task is one line in `TASKS`.
-"""
+"""What the trainer and the reports rely on, over every task: sums and counts, padding, rows of their own, learning."""
 
 # B batch, T time
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+import signal
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
-from training import make_experiment, write_documents
+from training import differences
 
+from rnntrain import commands
 from rnntrain.batch import Batch, length_mask
-from rnntrain.build import Experiment
-from rnntrain.models.sequence import SequenceModel
-
-
-@dataclass
-class Case:
-    """A task with a model and data that it understands.
-
-    Attributes:
-        batch: has rows of several lengths, and padding.
-        initial_loss: the mean loss of a model that knows nothing.
-    """
-
-    experiment: Experiment
-    batch: Batch
-    initial_loss: float
-
-    @property
-    def model(self) -> SequenceModel:
-        return self.experiment.model
-
-    def loss(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        output, _ = self.model(batch)
-        return self.experiment.task.loss(output, batch)
-
-    def metrics(self, *batches: Batch) -> dict[str, float]:
-        metrics = self.experiment.task.metrics(self.experiment.data.codec)
-        with torch.no_grad():
-            for batch in batches:
-                output, _ = self.model(batch)
-                metrics.update(output, batch, *self.experiment.task.loss(output, batch))
-        return metrics.compute()
-
-
-def language_modeling(folder: Path) -> Case:
-    changes = {"data.documents": True, "data.contiguous": False, "data.batch_size": 6, "data.bptt": 30}
-    experiment = make_experiment(write_documents(folder), changes | {"task.carry": False, "model.hidden_size": 48})
-    batch = next(batch for batch in experiment.data.train_batches(0, 0) if batch.lengths_B is not None)
-    return Case(experiment, batch, math.log(experiment.data.codec.vocab_size))
-
-
-TASKS: dict[str, Callable[[Path], Case]] = {
-    "language_modeling": language_modeling,
-}
+from rnntrain.checkpoint import latest_valid, load_checkpoint
+from rnntrain.config import check
+from rnntrain.errors import Interrupted
+from rnntrain.recorder import Recorder
+from rnntrain.run import RunDir
+from rnntrain.trainer import Trainer
+from tasks.cases import FIXED_LENGTH, TASKS, Case, take
 
 
 @pytest.fixture(params=TASKS)
 def case(request: pytest.FixtureRequest, tmp_path: Path) -> Case:
+    return TASKS[request.param](tmp_path)
+
+
+@pytest.fixture(params=[name for name in TASKS if name not in FIXED_LENGTH])
+def ragged(request: pytest.FixtureRequest, tmp_path: Path) -> Case:
+    """Return the case of a task whose rows have lengths of their own."""
     case = TASKS[request.param](tmp_path)
     assert case.batch.lengths_B is not None
     assert len(set(case.batch.lengths_B.tolist())) > 2
@@ -76,91 +44,74 @@ def case(request: pytest.FixtureRequest, tmp_path: Path) -> Case:
 def gradients(case: Case, batch: Batch) -> list[Tensor]:
     case.model.zero_grad()
     case.loss(batch)[0].backward()
-    return [parameter.grad.clone() for parameter in case.model.parameters()]
-
-
-def row(batch: Batch, index: int) -> Batch:
-    """Return one row as a batch of its own, without padding."""
-    length = int(batch.lengths_B[index])
-    return Batch(batch.inputs[index : index + 1, :length], batch.targets[index : index + 1, :length])
+    return [torch.zeros_like(p) if p.grad is None else p.grad.clone() for p in case.model.parameters()]
 
 
 def close(a: Any, b: Any, **tolerance: float) -> None:
     torch.testing.assert_close(a, b, **(tolerance or {"rtol": 1e-4, "atol": 1e-5}))
 
 
-def test_initial_loss_is_log_vocab(case: Case) -> None:
+def test_initial_loss_is_that_of_knowing_nothing(case: Case) -> None:
     loss_sum, count = case.loss(case.batch)
-    assert float(loss_sum.detach() / count) == pytest.approx(case.initial_loss, rel=0.05)
+    mean = float(loss_sum.detach() / count)
+    assert math.isfinite(mean)
+    if case.initial_loss is not None:
+        assert mean == pytest.approx(case.initial_loss, rel=0.05)
 
 
 def test_overfits_one_batch(case: Case) -> None:
     """Model, loss and optimizer fit together: nothing that is wrong in their midst lets the loss go to nothing."""
+    case.model.train()
     optimizer = torch.optim.Adam(case.model.parameters(), lr=0.02)
-    for _ in range(120):
+    first = None
+    for _ in range(case.overfit_steps):
         loss_sum, count = case.loss(case.batch)
+        first = float(loss_sum.detach() / count) if first is None else first
         optimizer.zero_grad()
         (loss_sum / count).backward()
         optimizer.step()
-    # The first step of a row cannot be known where several rows begin alike.
-    assert float(loss_sum.detach() / count) < 0.12 * case.initial_loss
+    assert float(loss_sum.detach() / count) < case.overfit_loss < first
 
 
-def test_padding_is_inert(case: Case) -> None:
+def test_padding_is_inert(ragged: Case) -> None:
     """What stands in padded places reaches neither loss, count, metrics nor gradients."""
-    batch = case.batch
+    batch = ragged.batch
     padded_BT = ~length_mask(batch.lengths_B, batch.inputs.shape[1])
-    garbage = replace(batch, inputs=batch.inputs.clone(), targets=batch.targets.clone())
-    garbage.inputs[padded_BT] = 1
-    garbage.targets[padded_BT] = 2
+    changed = {name: part.clone() for name in ragged.timed() if (part := getattr(batch, name)) is not None}
+    for part in changed.values():
+        part[padded_BT] = 1
+    garbage = replace(batch, **changed)
     assert not torch.equal(garbage.inputs, batch.inputs)
-    close(case.loss(garbage), case.loss(batch), rtol=0, atol=0)
-    assert case.metrics(garbage) == case.metrics(batch)
-    for a, b in zip(gradients(case, garbage), gradients(case, batch), strict=True):
+    close(ragged.loss(garbage), ragged.loss(batch), rtol=0, atol=0)
+    assert ragged.metrics(garbage) == ragged.metrics(batch)
+    for a, b in zip(gradients(ragged, garbage), gradients(ragged, batch), strict=True):
         close(a, b, rtol=0, atol=0)
 
 
-def test_longer_padding_changes_nothing(case: Case) -> None:
-    batch, more = case.batch, 5
-    longer = replace(
-        batch,
-        inputs=torch.nn.functional.pad(batch.inputs, (0, more)),
-        targets=torch.nn.functional.pad(batch.targets, (0, more)),
-    )
-    close(case.loss(longer), case.loss(batch))
-    for a, b in zip(gradients(case, longer), gradients(case, batch), strict=True):
+def test_longer_padding_changes_nothing(ragged: Case) -> None:
+    longer = ragged.padded(ragged.batch, 5)
+    close(ragged.loss(longer), ragged.loss(ragged.batch))
+    for a, b in zip(gradients(ragged, longer), gradients(ragged, ragged.batch), strict=True):
         close(a, b)
 
 
 def test_rows_do_not_depend_on_what_they_were_batched_with(case: Case) -> None:
     """Loss and count are the sums of those of each row alone, and so are gradients and metrics."""
-    rows = [row(case.batch, index) for index in range(case.batch.batch_size)]
+    rows = [case.row(index) for index in range(case.batch.batch_size)]
     losses, counts = zip(*map(case.loss, rows), strict=True)
     loss_sum, count = case.loss(case.batch)
     close(torch.stack(losses).sum(), loss_sum)
-    assert sum(counts) == count
+    assert float(sum(counts)) == pytest.approx(float(count))
     alone = [torch.stack(parts).sum(0) for parts in zip(*(gradients(case, each) for each in rows), strict=True)]
     for a, b in zip(alone, gradients(case, case.batch), strict=True):
-        close(a, b)
-    assert case.metrics(*rows) == pytest.approx(case.metrics(case.batch), rel=1e-5)
-
-
-def test_row_without_steps_counts_nothing(case: Case) -> None:
-    batch = case.batch
-    emptied = replace(batch, lengths_B=batch.lengths_B.clone())
-    emptied.lengths_B[0] = 0
-    rest = Batch(batch.inputs[1:], batch.targets[1:], batch.lengths_B[1:])
-    close(case.loss(emptied), case.loss(rest))
-    assert case.metrics(emptied) == pytest.approx(case.metrics(rest), rel=1e-6)
-    assert all(grad.isfinite().all() for grad in gradients(case, emptied))
+        close(a, b, rtol=1e-3, atol=1e-5 * max(1.0, float(b.abs().max())))
+    assert case.metrics(*rows) == pytest.approx(case.metrics(case.batch), rel=1e-4)
 
 
 def test_order_of_rows_does_not_matter(case: Case) -> None:
-    batch = case.batch
-    order = torch.arange(batch.batch_size).flip(0)
-    turned = Batch(batch.inputs[order], batch.targets[order], batch.lengths_B[order])
-    close(case.loss(turned), case.loss(batch))
-    assert case.metrics(turned) == pytest.approx(case.metrics(batch), rel=1e-5)
+    turned = take(case.batch, torch.arange(case.batch.batch_size).flip(0))
+    close(case.loss(turned), case.loss(case.batch))
+    assert case.metrics(turned) == pytest.approx(case.metrics(case.batch), rel=1e-5)
 
 
 def test_loss_is_a_sum_over_what_is_counted(case: Case) -> None:
@@ -168,7 +119,7 @@ def test_loss_is_a_sum_over_what_is_counted(case: Case) -> None:
     assert loss_sum.shape == count.shape == ()
     assert loss_sum.requires_grad
     assert not count.requires_grad
-    twice = Batch(*(torch.cat([part, part]) for part in (case.batch.inputs, case.batch.targets, case.batch.lengths_B)))
+    twice = take(case.batch, torch.arange(case.batch.batch_size).repeat(2))
     close(case.loss(twice), (2 * loss_sum, 2 * count))
 
 
@@ -187,10 +138,78 @@ def test_every_way_to_evaluate_goes_through_a_split(case: Case) -> None:
     assert all(value.keys() == values[0].keys() for value in values)
 
 
+def test_each_row_is_decoded_to_what_a_person_reads(case: Case) -> None:
+    case.model.eval()
+    with torch.no_grad():
+        output, _ = case.experiment.task.infer(case.model, case.batch, None)
+    texts = case.experiment.task.decode(output, case.batch, case.experiment.data.codec)
+    assert [type(text) for text in texts] == [str] * case.batch.batch_size
+
+
 def test_texts_are_drawn_from_a_generator_of_their_own(case: Case) -> None:
     task, data = case.experiment.task, case.experiment.data
     state = torch.get_rng_state()
-    first, again, other = (task.illustrate(case.model, data, seed) for seed in (0, 0, 1))
+    shown = [task.illustrate(case.model, data, seed) for seed in (0, 0, 1)]
     assert torch.equal(torch.get_rng_state(), state)
+    first, again, _ = ({title: each for title, each in texts.items() if isinstance(each, str)} for texts in shown)
     assert first == again
-    assert first.keys() == other.keys()
+    assert shown[0].keys() == shown[2].keys()
+
+
+def test_codec_comes_back_from_its_state(case: Case) -> None:
+    """Through JSON, as in a checkpoint: the same sizes, and the same loss of the same weights."""
+    codec = case.experiment.data.codec
+    again = case.experiment.task.codec_type.from_state(json.loads(json.dumps(codec.state_dict())))
+    assert again.state_dict() == codec.state_dict()
+
+
+def test_order_of_batches_is_a_function_of_seed_and_epoch(case: Case) -> None:
+    data = case.experiment.data
+    whole = list(data.train_batches(3, 2))
+    assert len(whole) == data.num_train_batches(3, 2)
+    assert_equal_batches(list(data.train_batches(3, 2, start=1)), whole[1:])
+    assert_equal_batches(list(data.train_batches(3, 2)), whole)
+
+
+def assert_equal_batches(these: list[Batch], those: list[Batch]) -> None:
+    for a, b in zip(these, those, strict=True):
+        assert differences(vars(a), vars(b)) == []
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_resume_is_bitwise(task: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run of six steps that is stopped after the third, and goes on, is the run that was never stopped."""
+    monkeypatch.setattr("os.fsync", lambda descriptor: None)
+    plain = TASKS[task](tmp_path / "data").experiment.config.plain
+    limits = {"max_steps": 6, "eval_every_steps": 2, "log_every_steps": 1}
+
+    def train(name: str) -> RunDir:
+        run = {**plain["run"], "dir": str(tmp_path / name)}
+        return commands.train(check({**plain, "trainer": limits, "run": run}), quiet=True).run
+
+    whole = train("whole")
+    stepped = Recorder.stepped
+
+    def stepped_and_stopped(self: Recorder, trainer: Trainer, result: Any) -> None:
+        stepped(self, trainer, result)
+        if trainer.step == 3:
+            signal.raise_signal(signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Recorder, "stepped", stepped_and_stopped)
+        with pytest.raises(Interrupted):
+            train("stopped")
+    stopped = commands.resume(tmp_path / "stopped", quiet=True).run
+    assert differences(state_of(whole), state_of(stopped)) == []
+    assert lines_of(whole) == lines_of(stopped)
+
+
+def state_of(run: RunDir) -> dict[str, Any]:
+    tree = load_checkpoint(latest_valid(run.checkpoints))
+    del tree["trainer"]["seconds"]
+    return tree
+
+
+def lines_of(run: RunDir) -> list[dict[str, Any]]:
+    lines = [json.loads(line) for line in run.metrics.read_text().splitlines()]
+    return [{name: value for name, value in line.items() if not name.startswith("cost/")} for line in lines]

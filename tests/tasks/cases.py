@@ -1,0 +1,124 @@
+"""Every task with data and a model that it understands, for the tests that run over all of them.
+
+A new task is one function and one line in `TASKS`.
+"""
+
+# B batch, T time
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from training import make_config, write_documents
+
+from rnntrain.batch import Batch
+from rnntrain.build import Experiment, build
+from rnntrain.models.sequence import SequenceModel
+
+TIMED = ("inputs", "counted_BT")  # the fields of a batch whose second dimension is the time of its inputs
+
+
+@dataclass
+class Case:
+    """A task with a model and data that it understands.
+
+    Attributes:
+        batch: has rows of several lengths, and padding, where the task has such rows at all.
+        initial_loss: the mean loss of a model that knows nothing; None where it depends on the data's scale.
+        targets_per_step: True where the second dimension of the targets is the time of the inputs.
+        overfit_loss: what the mean loss of one batch comes to when it is learnt by heart.
+        overfit_steps: in how many steps.
+    """
+
+    experiment: Experiment
+    batch: Batch
+    initial_loss: float | None
+    targets_per_step: bool
+    overfit_loss: float
+    overfit_steps: int = 120
+
+    @property
+    def model(self) -> SequenceModel:
+        return self.experiment.model
+
+    def loss(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        output, _ = self.model(batch)
+        return self.experiment.task.loss(output, batch)
+
+    def metrics(self, *batches: Batch) -> dict[str, float]:
+        metrics = self.experiment.task.metrics(self.experiment.data.codec)
+        with torch.no_grad():
+            for batch in batches:
+                output, _ = self.model(batch)
+                metrics.update(output, batch, *self.experiment.task.loss(output, batch))
+        return metrics.compute()
+
+    def timed(self) -> tuple[str, ...]:
+        return (*TIMED, "targets") if self.targets_per_step else TIMED
+
+    def cut(self, batch: Batch, length: int) -> Batch:
+        """Return the first `length` steps of every row."""
+        return change(batch, self.timed(), lambda part: part[:, :length])
+
+    def padded(self, batch: Batch, more: int) -> Batch:
+        """Return the batch with `more` padded steps at the end of every row."""
+        return change(batch, self.timed(), lambda part: torch.cat([part, part[:, :1].repeat_interleave(more, 1)], 1))
+
+    def row(self, index: int) -> Batch:
+        """Return one row as a batch of its own, without padding."""
+        alone = take(self.batch, torch.tensor([index]))
+        if self.batch.lengths_B is None:
+            return alone
+        return replace(self.cut(alone, int(self.batch.lengths_B[index])), lengths_B=None)
+
+
+def change(batch: Batch, names: tuple[str, ...], function: Callable[[Tensor], Tensor]) -> Batch:
+    """Return the batch with a function applied to some of the fields that it has."""
+    return replace(batch, **{name: function(part) for name in names if (part := getattr(batch, name)) is not None})
+
+
+def take(batch: Batch, index_B: Tensor) -> Batch:
+    """Return some rows of a batch."""
+    return change(batch, tuple(f.name for f in fields(batch)), lambda part: part[index_B])
+
+
+def language_modeling(folder: Path) -> Case:
+    changes = {"data.documents": True, "data.contiguous": False, "data.batch_size": 6, "data.bptt": 30}
+    changes |= {"task.carry": False, "model.hidden_size": 48}
+    experiment = build(make_config(write_documents(folder), changes))
+    batch = next(batch for batch in experiment.data.train_batches(0, 0) if batch.lengths_B is not None)
+    initial_loss = math.log(experiment.data.codec.vocab_size)
+    # The first step of a row cannot be known where several rows begin alike.
+    return Case(experiment, batch, initial_loss, targets_per_step=True, overfit_loss=0.12 * initial_loss)
+
+
+def case_of(
+    folder: Path,
+    task: dict[str, Any],
+    data: dict[str, Any],
+    changes: dict[str, Any] | None = None,
+    *,
+    initial_loss: float | None,
+    targets_per_step: bool = False,
+    overfit_loss: float,
+    overfit_steps: int = 120,
+) -> Case:
+    """Build the case of a task from its two sections and changes to the rest of the config."""
+    changes = {"task": task, "data": data, "model.hidden_size": 32} | (changes or {})
+    experiment = build(make_config(folder / "none.txt", changes))
+    batches = list(experiment.data.train_batches(0, 0))
+    batch = next((batch for batch in batches if batch.lengths_B is not None), batches[0])
+    return Case(experiment, batch, initial_loss, targets_per_step, overfit_loss, overfit_steps)
+
+
+TASKS: dict[str, Callable[[Path], Case]] = {
+    "language_modeling": language_modeling,
+}
+# Tasks whose rows all have one length by their nature.
+FIXED_LENGTH: set[str] = set()
