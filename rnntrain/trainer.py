@@ -31,8 +31,8 @@ class StepResult:
 
     loss_sum: Tensor
     count: Tensor
-    grad_norm: Tensor
-    clipped: Tensor
+    grad_norm: float
+    clipped: bool
 
 
 class Mark(NamedTuple):
@@ -73,8 +73,8 @@ class Window:
             # One after the other, so that sums interrupted by a save round as those that were not.
             self._sums["loss"] += float(result.loss_sum)
             self._sums["count"] += float(result.count)
-            self._sums["grad_norm"] += float(result.grad_norm)
-            self._sums["clipped"] += float(result.clipped)
+            self._sums["grad_norm"] += result.grad_norm
+            self._sums["clipped"] += result.clipped
             self._sums["steps"] += 1.0
         self._unread.clear()
         return dict(self._sums)
@@ -150,14 +150,15 @@ class Trainer:
             NonFiniteError: before the update, if the gradient's norm is not finite.
         """
         self.learning_rate = self.schedule.set_rate(self.optimizer, self.step, self.progress())
-        self.optimizer.zero_grad()
+        for parameter in self.parameters:
+            parameter.grad = None  # what the optimizer's zero_grad does, without its entry in a profile
         loss_sum, count = self._accumulate_gradients()
         self.scaler.unscale_(self.optimizer)
         grad_norm, clipped = clip_gradients(self.parameters, self.settings.grad_clip_mode, self.settings.grad_clip)
-        # Reading it makes a GPU wait once a step; one NaN that gets past here would make every weight NaN. Gradients
-        # that overflow when scaled are the scaler's to skip; a loss that overflowed before is beyond its help.
-        if not math.isfinite((loss_sum if self.scaler.is_enabled() else grad_norm).item()):
-            raise NonFiniteError(self.step + 1, float(loss_sum / count), grad_norm.item())
+        # One NaN that gets past here would make every weight NaN. Gradients that overflow when scaled are the scaler's
+        # to skip; a loss that overflowed before is beyond its help.
+        if not math.isfinite(loss_sum.item() if self.scaler.is_enabled() else grad_norm):
+            raise NonFiniteError(self.step + 1, float(loss_sum / count), grad_norm)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.step += 1
@@ -196,7 +197,7 @@ class Trainer:
         if self.offset == self._epoch_length:
             self.epoch, self.offset, self._batches = self.epoch + 1, 0, None
             self._epoch_length = self.data.num_train_batches(self.seed, self.epoch)
-        return batch.to(self.device)
+        return batch if batch.inputs.device == self.device else batch.to(self.device)
 
     # -- the run ---
 

@@ -107,14 +107,19 @@ class Backbone(Recurrent):
         stream = x
         after: list[State] = []
         for layer, norm, before in zip(self._layers(), self.norms, state, strict=True):
-            y, layer_state = run(layer, self.dropout(x) if after else x, before)
+            y, layer_state = run(layer, drop(self.dropout, x) if after else x, before)
             stream = stream + y if self.residual and layer.input_size == layer.output_size else y
-            x = norm(stream)
+            x = norm(stream) if self.norm else stream
             after.append(layer_state)
         return x, tuple(after)
 
     def _layers(self) -> Iterator[Recurrent]:
         return (cast(Recurrent, layer) for layer in self.layers)
+
+
+def drop(dropout: nn.Dropout, x: Tensor) -> Tensor:
+    """Apply a dropout, unless it drops nothing: a small model would notice the call."""
+    return x if dropout.p == 0.0 else dropout(x)
 
 
 class Bidirectional(Recurrent):

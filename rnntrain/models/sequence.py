@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from rnntrain.batch import Batch
 from rnntrain.cells.base import Recurrent, State, select_rows
 from rnntrain.errors import UserError
-from rnntrain.models.backbone import Backbone
+from rnntrain.models.backbone import Backbone, drop
 from rnntrain.ranges import DropoutRate, PositiveInt
 
 
@@ -83,12 +83,12 @@ class SequenceModel(nn.Module):
         """Return the head's output for a batch and the state after it; rows marked fresh start from the initial one."""
         if state is not None and batch.fresh_B is not None:
             state = select_rows(batch.fresh_B, self.initial_state(batch.batch_size), state)
-        x_BTD = self.input_dropout(self.input(batch.inputs))
+        x_BTD = drop(self.input_dropout, self.input(batch.inputs))
         y_BTH, state = self.backbone(x_BTD, state, batch.lengths_B)
-        return self.head(self.output_dropout(y_BTH), batch), state
+        return self.head(drop(self.output_dropout, y_BTH), batch), state
 
     def step(self, inputs_B: Tensor, state: State) -> tuple[Any, State]:
         """Return the head's output for one time step and the next state."""
-        x_BD = self.input_dropout(self.input(inputs_B))
+        x_BD = drop(self.input_dropout, self.input(inputs_B))
         y_BH, state = self.backbone.step(x_BD, state)
-        return self.head(self.output_dropout(y_BH)), state
+        return self.head(drop(self.output_dropout, y_BH)), state
