@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from rnntrain.batch import Batch, length_mask
 from rnntrain.errors import UserError
 
-# Rows are taken in chunks of so many logits: 16 MiB in float32. That stays in a processor's cache, and below the size
-# from which the C library gets each tensor from the system anew, at three times the cost of what is done with it.
-CHUNK_ELEMENTS = 2**22
+# Rows are taken in chunks of about so many bytes of logits. That is near what a processor's cache holds, and below the
+# size from which the C library gets each tensor from the system anew, at three times the cost of what is done with it.
+CHUNK_BYTES = 2**24
 # Fewer logits than this are left to PyTorch's own cross-entropy, which has less to set up.
 SMALL_ELEMENTS = 2**20
 
@@ -95,13 +95,16 @@ def chunked_cross_entropy(hidden_NH: Tensor, weight_VH: Tensor, bias_V: Tensor, 
         loss: Tensor = _ChunkedCrossEntropy.apply(hidden_NH, weight_VH, bias_V, targets_N)
         return loss
     exact = torch.promote_types(bias_V.dtype, torch.float32)
-    chunks = zip(*(x.split(_rows_of_a_chunk(weight_VH)) for x in (hidden_NH, targets_N)), strict=True)
+    rows = _rows_of_a_chunk(hidden_NH.shape[0], weight_VH)
+    chunks = zip(*(x.split(rows) for x in (hidden_NH, targets_N)), strict=True)
     losses = [F.cross_entropy(F.linear(h, weight_VH, bias_V).to(exact), t, reduction="sum") for h, t in chunks]
     return torch.stack(losses).sum()
 
 
-def _rows_of_a_chunk(weight_VH: Tensor) -> int:
-    return max(1, CHUNK_ELEMENTS // weight_VH.shape[0])
+def _rows_of_a_chunk(num_rows: int, weight_VH: Tensor) -> int:
+    # Chunks of one size: a short last one would cost as much as a whole one where it is added to the weights' gradient.
+    chunks = max(1, round(num_rows * weight_VH.shape[0] * weight_VH.element_size() / CHUNK_BYTES))
+    return max(1, -(-num_rows // chunks))
 
 
 class _ChunkedCrossEntropy(torch.autograd.Function):
@@ -129,22 +132,27 @@ def _loss_and_gradients(
     exact = torch.promote_types(bias_V.dtype, torch.float32)
     loss = bias_V.new_zeros((), dtype=exact)
     grad_hidden_NH = torch.empty_like(hidden_NH)
-    grad_weight_VH = torch.zeros_like(weight_VH, dtype=bias_V.dtype)
+    grad_weight_VH: Tensor | None = None
     grad_bias_V = torch.zeros_like(bias_V)
-    rows = _rows_of_a_chunk(weight_VH)
+    rows = _rows_of_a_chunk(hidden_NH.shape[0], weight_VH)
     for hidden_CH, targets_C, grad_hidden_CH in zip(
         hidden_NH.split(rows), targets_N.split(rows), grad_hidden_NH.split(rows), strict=True
     ):
         grad_CV = torch.addmm(bias_V.to(weight_VH.dtype), hidden_CH, weight_VH.t())
         torch.softmax(grad_CV, 1, out=grad_CV)
-        targets_C1 = targets_C[:, None]
-        target_probs_C1 = grad_CV.gather(1, targets_C1).to(exact)
-        loss -= target_probs_C1.clamp_(min=torch.finfo(exact).tiny).log_().sum()
-        grad_CV.scatter_add_(1, targets_C1, grad_CV.new_full((1, 1), -1).expand_as(targets_C1))
+        # Targets by their places in the chunk as one row: in bfloat16, a scatter by rows would copy all of it.
+        places_C = targets_C + torch.arange(0, grad_CV.numel(), grad_CV.shape[1], device=grad_CV.device)
+        target_probs_C = grad_CV.view(-1).index_select(0, places_C)
+        grad_CV.view(-1).index_copy_(0, places_C, target_probs_C - 1)
+        loss -= target_probs_C.to(exact).clamp_(min=torch.finfo(exact).tiny).log_().sum()
         torch.mm(grad_CV, weight_VH, out=grad_hidden_CH)
-        if grad_weight_VH.dtype == grad_CV.dtype:
+        if grad_weight_VH is None:
+            grad_weight_VH = torch.mm(grad_CV.t(), hidden_CH).to(bias_V.dtype)
+        elif grad_weight_VH.dtype == grad_CV.dtype:
             grad_weight_VH.addmm_(grad_CV.t(), hidden_CH)
         else:
             grad_weight_VH += torch.mm(grad_CV.t(), hidden_CH)
         grad_bias_V += torch.mm(grad_CV.new_ones(1, len(targets_C)), grad_CV).squeeze(0)
+    if grad_weight_VH is None:  # there was no row
+        grad_weight_VH = torch.zeros_like(weight_VH, dtype=bias_V.dtype)
     return loss, grad_hidden_NH, grad_weight_VH, grad_bias_V
