@@ -91,19 +91,19 @@ class Backbone(Recurrent):
         if self.residual and lengths_B is not None:
             # A layer cleans what it reads itself, but the stream passes it by.
             x_BTD = zero_padding(x_BTD, lengths_B)
-        y_BTH, state = self._climb(x_BTD, state, lambda layer, x, before: layer(x, before, lengths_B))
+        y_BTH, state = self.climb(x_BTD, state, lambda layer, x, before: layer(x, before, lengths_B))
         if self.norm and lengths_B is not None:
             # The norm of zeros is its bias.
             y_BTH = zero_padding(y_BTH, lengths_B)
         return y_BTH, state
 
     def step(self, x_BD: Tensor, state: State) -> tuple[Tensor, State]:
-        return self._climb(x_BD, state, lambda layer, x, before: layer.step(x, before))
+        return self.climb(x_BD, state, lambda layer, x, before: layer.step(x, before))
 
-    def _climb(
+    def climb(
         self, x: Tensor, state: State, run: Callable[[Recurrent, Tensor, State], tuple[Tensor, State]]
     ) -> tuple[Tensor, State]:
-        """Pass `x` through all layers, each of them run over a sequence or over one step."""
+        """Pass `x` through all layers; `run` takes each of them over a sequence, or over one step."""
         stream = x
         after: list[State] = []
         for layer, norm, before in zip(self._layers(), self.norms, state, strict=True):
