@@ -200,10 +200,9 @@ def _announce(experiment: Experiment, run: RunDir, logger: Logger, resumed_at: i
     start = "Run" if resumed_at is None else f"Resumed at step {resumed_at:,}:"
     logger.message(f"{start} {run.path}")
     logger.message(experiment.data.describe())
-    cell = experiment.config.cell.cls.__name__
     logger.message(
-        f"{cell}, {experiment.num_parameters:,} parameters, on {experiment.device} with {experiment.threads} "
-        f"threads in {experiment.config.top.precision}"
+        f"{experiment.config.cell_names}, {experiment.num_parameters:,} parameters, on {experiment.device} with "
+        f"{experiment.threads} threads in {experiment.config.top.precision}"
     )
 
 
@@ -384,7 +383,7 @@ def check(config: Config) -> list[str]:
     return [
         "This config is valid.",
         f"  data    {data.describe()}; {batches:,} batches an epoch",
-        f"  model   {config.cell.cls.__name__}, {experiment.num_parameters:,} parameters",
+        f"  model   {config.cell_names}, {experiment.num_parameters:,} parameters",
         f"  device  {experiment.device}, {experiment.threads} threads, {config.top.precision}",
         "  ends    after " + ", ".join(f"{name}={value:g}" for name, value in limits.items() if value is not None),
     ]

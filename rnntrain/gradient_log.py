@@ -10,7 +10,6 @@ from torch import Tensor
 
 from rnntrain.diagnosis import LayerDiagnosis, diagnose, verdict
 from rnntrain.metrics import Picture
-from rnntrain.models.sequence import SequenceModel
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -51,7 +50,6 @@ class GradientLog:
 
 def diagnose_trainer(trainer: Trainer) -> list[LayerDiagnosis]:
     """Diagnose a model on the beginning of its validation split."""
-    assert isinstance(trainer.model, SequenceModel)
     batch = next(iter(trainer.data.eval_batches("val")))
     batch = batch.take(torch.arange(min(ROWS, batch.batch_size))).to(trainer.device)
     return diagnose(trainer.model, trainer.task, batch)

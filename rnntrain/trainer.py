@@ -20,6 +20,7 @@ from rnntrain.data.base import DataSet
 from rnntrain.device import autocast, memory_mebibytes
 from rnntrain.errors import NonFiniteError
 from rnntrain.metrics import Metrics, Picture
+from rnntrain.models.sequence import SequenceModel
 from rnntrain.optim import AveragedWeights, Schedule, clip_gradients
 from rnntrain.settings import Precision, TrainerSettings
 from rnntrain.tasks.base import Carry, Task
@@ -99,7 +100,7 @@ class Trainer:
 
     def __init__(
         self,
-        model: nn.Module,
+        model: SequenceModel,
         task: Task,
         data: DataSet,
         optimizer: Optimizer,
@@ -183,7 +184,9 @@ class Trainer:
             output, state = self.model(batch, self.state)
             loss_sum, count = self.task.loss(output, batch)
         self.state = self.task.carry(state)
-        self.scaler.scale(loss_sum / (count if divisor is None else divisor)).backward()
+        # A penalty weighs as much as its batch; what is logged is the loss without it.
+        total = loss_sum if self.model.penalty is None else loss_sum + count * self.model.penalty
+        self.scaler.scale(total / (count if divisor is None else divisor)).backward()
         return loss_sum.detach(), count
 
     def _next_batch(self) -> Batch:

@@ -729,3 +729,13 @@ def test_every_parameter_that_trains_is_watched(build) -> None:
     trainer.train_step()
     assert torch.equal(experiment.model.input.weight, frozen)
     assert len(trainer.average.average) == len(trainer.parameters) == len(list(experiment.model.parameters())) - 1
+
+
+def test_penalty_is_trained_on_but_not_logged(build) -> None:
+    """A penalty moves the weights as a loss does, and stays out of what is logged as one."""
+    plain = build({"optimizer": SGD}).trainer
+    penalised = build({"optimizer": SGD, "model.activation_penalty": 5.0}).trainer
+    first, second = plain.train_step(), penalised.train_step()
+    assert float(first.loss_sum) == float(second.loss_sum)
+    assert first.grad_norm != second.grad_norm
+    assert not all_equal(weights(plain.model), weights(penalised.model))
