@@ -36,14 +36,7 @@ class VocabularyLogits(NamedTuple):
 
     def cross_entropy(self, targets_BT: Tensor, lengths_B: Tensor | None) -> tuple[Tensor, Tensor]:
         """Return the summed negative log-likelihood of the targets in nats, and how many there are."""
-        hidden_NH = self.hidden.flatten(0, -2)
-        targets_N = targets_BT.flatten()
-        if lengths_B is None:
-            count = torch.tensor(float(targets_N.numel()))
-        else:
-            valid_N = length_mask(lengths_B, targets_BT.shape[1]).flatten()
-            hidden_NH, targets_N = hidden_NH[valid_N], targets_N[valid_N]
-            count = lengths_B.sum().float()
+        hidden_NH, targets_N, count = valid_rows(self.hidden, targets_BT, lengths_B)
         if targets_N.numel() * self.weight_VH.shape[0] <= SMALL_ELEMENTS:
             logits_NV = F.linear(hidden_NH, self.weight_VH, self.bias_V)
             exact = torch.promote_types(logits_NV.dtype, torch.float32)
@@ -71,16 +64,40 @@ class VocabularyHead(nn.Module):
         Raises:
             UserError: if the widths differ.
         """
-        shared = getattr(embedding, "weight", None)
-        if not isinstance(shared, nn.Parameter) or shared.shape != self.weight.shape:
-            raise UserError(
-                f"model.tie_embeddings: the embedding is {tuple(getattr(shared, 'shape', ()))} and the output layer "
-                f"{tuple(self.weight.shape)}; set model.embedding_size={self.weight.shape[1]}"
-            )
-        self.weight = shared
-        # The smaller scale of an output layer serves both ends; that of an embedding would start far above log V.
-        with torch.no_grad():
-            shared.uniform_(-(shared.shape[1] ** -0.5), shared.shape[1] ** -0.5)
+        self.weight = share_embedding(embedding, self.weight)
+
+
+def share_embedding(embedding: nn.Module, weight_VH: nn.Parameter) -> nn.Parameter:
+    """Return an embedding's weights, to take the place of those of an output layer; they start as the latter do.
+
+    Raises:
+        UserError: if the two differ in shape.
+    """
+    shared = getattr(embedding, "weight", None)
+    if not isinstance(shared, nn.Parameter) or shared.shape != weight_VH.shape:
+        raise UserError(
+            f"model.tie_embeddings: the embedding is {tuple(getattr(shared, 'shape', ()))} and the output layer "
+            f"{tuple(weight_VH.shape)}; set model.embedding_size={weight_VH.shape[1]}"
+        )
+    # The smaller scale of an output layer serves both ends; that of an embedding would start far above log V.
+    with torch.no_grad():
+        shared.uniform_(-(shared.shape[1] ** -0.5), shared.shape[1] ** -0.5)
+    return shared
+
+
+def valid_rows(
+    hidden: Tensor, targets_BT: Tensor, lengths_B: Tensor | None, inner: int = 1
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return what belongs to valid steps, one row a step: of `hidden`, of the targets, and how many there are.
+
+    Args:
+        inner: how many of the last dimensions of `hidden` belong to one step.
+    """
+    rows, targets_N = hidden.flatten(0, -1 - inner), targets_BT.flatten()
+    if lengths_B is None:
+        return rows, targets_N, torch.tensor(float(targets_N.numel()))
+    valid_N = length_mask(lengths_B, targets_BT.shape[1]).flatten()
+    return rows[valid_N], targets_N[valid_N], lengths_B.sum().float()
 
 
 def chunked_cross_entropy(hidden_NH: Tensor, weight_VH: Tensor, bias_V: Tensor, targets_N: Tensor) -> Tensor:
