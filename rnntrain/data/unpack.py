@@ -9,7 +9,7 @@ import stat
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, cast
@@ -22,6 +22,19 @@ MOST_FILES = 250_000
 MOST_BYTES = 20 << 30
 LONGEST_NAME = 4096
 OVERHEAD = 2048  # bytes of headers and padding that a tar archive has for each file, and more for long names
+
+
+# What the modules raise for archives that are cut off, encrypted, or packed in a way that they do not know.
+DAMAGED = (
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    gzip.BadGzipFile,
+    zlib.error,
+    lzma.LZMAError,
+    EOFError,
+    NotImplementedError,
+    RuntimeError,
+)
 
 
 @dataclass(frozen=True)
@@ -37,8 +50,8 @@ class Limits:
     size: int = MOST_BYTES
 
 
-def unpack(archive: Path, folder: Path, limits: Limits = Limits(), only: frozenset[str] | None = None) -> None:
-    """Unpack all files of an archive into an empty folder, or those of `only`.
+def unpack(archive: Path, folder: Path, limits: Limits, wanted: Callable[[str], bool] = lambda name: True) -> None:
+    """Unpack the files of an archive whose names are `wanted` into an empty folder.
 
     Links, devices, and names that lead out of the folder or do not fit another system are refused with the whole
     archive: an archive of data has no use for them.
@@ -49,18 +62,16 @@ def unpack(archive: Path, folder: Path, limits: Limits = Limits(), only: frozens
     """
     try:
         if zipfile.is_zipfile(archive):
-            _write_all(archive, _zip_members(archive, only), folder, limits)
+            _write_all(archive, _zip_members(archive, wanted), folder, limits)
         elif tarfile.is_tarfile(archive):
-            _write_all(archive, _tar_members(archive, only, limits), folder, limits)
+            _write_all(archive, _tar_members(archive, wanted, limits), folder, limits)
         else:
             raise UserError(f"{archive}: neither a zip nor a tar archive; get it anew")
-    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, RuntimeError) as error:
+    except DAMAGED as error:
         raise UserError(f"{archive}: damaged, or packed in a way unknown here ({error}); get it anew") from error
 
 
-def _write_all(
-    archive: Path, members: Iterator[tuple[str, int, IO[bytes]]], folder: Path, limits: Limits
-) -> None:
+def _write_all(archive: Path, members: Iterator[tuple[str, int, IO[bytes]]], folder: Path, limits: Limits) -> None:
     written = 0
     for number, (name, size, source) in enumerate(members, 1):
         if number > limits.files:
@@ -82,7 +93,7 @@ def _too_large(archive: Path, limits: Limits) -> UserError:
     return UserError(f"{archive}: unpacks to more than {limits.size:,} bytes; unpack it by hand if you trust it")
 
 
-def _zip_members(archive: Path, only: frozenset[str] | None) -> Iterator[tuple[str, int, IO[bytes]]]:
+def _zip_members(archive: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[str, int, IO[bytes]]]:
     seen: set[str] = set()
     with zipfile.ZipFile(archive) as file:
         for info in file.infolist():
@@ -90,18 +101,16 @@ def _zip_members(archive: Path, only: frozenset[str] | None) -> Iterator[tuple[s
             kind = stat.S_IFMT(info.external_attr >> 16)
             if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
                 raise UserError(f"{archive}: {info.filename!r} is a link or a device; nothing was unpacked")
-            if not info.is_dir() and (only is None or info.filename in only):
+            if not info.is_dir() and wanted(info.filename):
                 with file.open(info) as source:
                     yield info.filename, info.file_size, source
 
 
-def _tar_members(
-    archive: Path, only: frozenset[str] | None, limits: Limits
-) -> Iterator[tuple[str, int, IO[bytes]]]:
+def _tar_members(archive: Path, wanted: Callable[[str], bool], limits: Limits) -> Iterator[tuple[str, int, IO[bytes]]]:
     seen: set[str] = set()
     # As a stream: a header cannot point back, and a bomb is met piece by piece. What counts the bytes stands below
     # tarfile, which reads headers of any length into memory.
-    with _opened(archive) as plain, tarfile.open(fileobj=_Counted(plain, archive, limits), mode="r|") as file:
+    with _opened(archive) as plain, tarfile.open(fileobj=_counted(plain, archive, limits), mode="r|") as file:
         for info in file:
             name = info.name.removeprefix("./").rstrip("/") or "."
             if name == "." and info.isdir():
@@ -112,7 +121,7 @@ def _tar_members(
             source = file.extractfile(info) if info.isreg() else None
             if source is None:
                 raise UserError(f"{archive}: {info.name!r} is a link or a device; nothing was unpacked")
-            if only is None or name in only:
+            if wanted(name):
                 yield name, info.size, source
 
 
@@ -124,6 +133,10 @@ def _opened(archive: Path) -> IO[bytes]:
     if magic.startswith(b"BZh"):
         return bz2.open(archive)
     return lzma.open(archive) if magic.startswith(b"\xfd7zXZ") else archive.open("rb")
+
+
+def _counted(file: IO[bytes], archive: Path, limits: Limits) -> IO[bytes]:
+    return cast(IO[bytes], _Counted(file, archive, limits))
 
 
 class _Counted:
@@ -145,7 +158,9 @@ def _check_name(archive: Path, name: str, seen: set[str]) -> None:
     parts = name.split("/")
     odd = not name or len(name) > LONGEST_NAME or not name.isprintable() or "\\" in name or ":" in name
     if odd or name.startswith("/") or any(part in ("", ".", "..") for part in parts):
-        raise UserError(f"{archive}: the name {ascii(name)[:100]} leads out of it or fits no file; nothing was unpacked")
+        raise UserError(
+            f"{archive}: the name {ascii(name)[:100]} leads out of it or fits no file; nothing was unpacked"
+        )
     if name in seen:
         raise UserError(f"{archive}: {name!r} stands in it twice; nothing was unpacked")
     seen.add(name)

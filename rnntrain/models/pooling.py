@@ -71,8 +71,8 @@ class Pooling(nn.Module):
 class PooledLinear(nn.Module):
     """A head that gives one output a sequence: pooling, then a linear layer.
 
-    Initialisation: weights uniform in ±0.2/√H, the bias zero, so that a new classifier has a loss of about log C even where
-    classes are few.
+    Initialisation: weights uniform in ±0.2/√H, the bias zero, so that the loss of a new classifier is about log of its
+    number of classes, even where they are few.
 
     Args:
         input_size: width H.
