@@ -63,12 +63,10 @@ def unpack(archive: Path, folder: Path, limits: Limits, wanted: Callable[[str], 
     try:
         if zipfile.is_zipfile(archive):
             _write_all(archive, _zip_members(archive, wanted), folder, limits)
-        elif tarfile.is_tarfile(archive):
-            _write_all(archive, _tar_members(archive, wanted, limits), folder, limits)
         else:
-            raise UserError(f"{archive}: neither a zip nor a tar archive; get it anew")
+            _write_all(archive, _tar_members(archive, wanted, limits), folder, limits)
     except DAMAGED as error:
-        raise UserError(f"{archive}: damaged, or packed in a way unknown here ({error}); get it anew") from error
+        raise UserError(f"{archive}: no zip or tar archive, or a damaged one ({error}); get it anew") from error
 
 
 def _write_all(archive: Path, members: Iterator[tuple[str, int, IO[bytes]]], folder: Path, limits: Limits) -> None:
