@@ -181,6 +181,17 @@ def _cells(model_values: dict[str, Any], model: Component, plugins: Sequence[str
     return tuple(_component("model.cell", each, plugins) for each in values)
 
 
+def check_section(plain: dict[str, Any], name: str) -> Component:
+    """Check one section alone, such as "data", whatever the others say.
+
+    Raises:
+        UserError: for the first key, type, value or class in it that is wrong.
+    """
+    plugins = check_arguments("", TopSettings, {key: plain[key] for key in ("plugins",) if key in plain})
+    import_plugins(plugins.get("plugins", []))
+    return _component(name, section(plain, name), plugins.get("plugins", []))
+
+
 def _component(name: str, values: dict[str, Any], plugins: Sequence[str]) -> Component:
     group, parts = name.replace(".", "/"), ("cell", "cells") if name == "model" else ()
     if "_target_" not in values:

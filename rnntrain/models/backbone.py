@@ -45,6 +45,9 @@ class Backbone(Recurrent):
 
     The state is a tuple with one entry a layer.
 
+    Attributes:
+        backward_H: True for the outputs that read a row from its end, and have read all of it at its first step.
+
     Args:
         input_size: width D of the input.
         hidden_size: width H of each recurrence.
@@ -77,6 +80,7 @@ class Backbone(Recurrent):
         dense: bool = False,
     ) -> None:
         super().__init__()
+        self.backward_H: Tensor
         cells = list(cell) if isinstance(cell, Sequence) else [cell] * num_layers
         if len(cells) != num_layers:
             raise UserError(
@@ -92,6 +96,8 @@ class Backbone(Recurrent):
         widths = [layer.output_size for layer in layers]
         self.input_size, self.output_size = input_size, sum(widths) if dense else widths[-1]
         self.bidirectional = any(layer.bidirectional for layer in layers)
+        backward = [_is_backward(layer) for layer in layers]
+        self.register_buffer("backward_H", torch.cat(backward if dense else backward[-1:]), persistent=False)
         passed = [layer.output_size if layer.input_size == layer.output_size else 0 for layer in layers]
         if residual and not any(passed):
             raise UserError(
@@ -173,6 +179,14 @@ class FeedForward(nn.Module):
 
     def forward(self, stream: Tensor) -> Tensor:
         return drop(self.dropout, self.outer(nn.functional.gelu(self.inner(self.norm(stream)))))
+
+
+def _is_backward(layer: Recurrent) -> Tensor:
+    """Say of each output of a layer whether it reads from the end."""
+    backward_H = torch.zeros(layer.output_size, dtype=torch.bool)
+    if isinstance(layer, Bidirectional):
+        backward_H[layer.ahead.output_size :] = True
+    return backward_H
 
 
 def _carry_gate(size: int) -> nn.Module:

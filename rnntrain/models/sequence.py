@@ -13,6 +13,7 @@ from rnntrain.batch import Batch
 from rnntrain.cells.base import State, select_rows, zero_padding
 from rnntrain.errors import UserError
 from rnntrain.models.backbone import Backbone, CellFactory, Residual, drop
+from rnntrain.models.pooling import Pooling
 from rnntrain.ranges import DropoutRate, NonNegativeFloat, PositiveFloat, PositiveInt
 
 
@@ -77,6 +78,9 @@ class SequenceModel(nn.Module):
             dense=dense,
         )
         self.head = head(self.backbone.output_size)
+        for part in self.head.modules():
+            if isinstance(part, Pooling):
+                part.backward_H = self.backbone.backward_H
         self.input_dropout = nn.Dropout(input_dropout)
         self.output_dropout = nn.Dropout(output_dropout)
         self.activation_penalty, self.change_penalty = activation_penalty, change_penalty
