@@ -13,6 +13,7 @@ from rnntrain.batch import Batch
 from rnntrain.cells.base import Recurrent, State, select_rows
 from rnntrain.errors import UserError
 from rnntrain.models.backbone import Backbone
+from rnntrain.models.pooling import Pooling
 from rnntrain.ranges import DropoutRate, PositiveInt
 
 
@@ -66,6 +67,9 @@ class SequenceModel(nn.Module):
             bidirectional=bidirectional,
         )
         self.head = head(self.backbone.output_size)
+        for part in self.head.modules():
+            if isinstance(part, Pooling):
+                part.bidirectional = bidirectional
         self.input_dropout = nn.Dropout(input_dropout)
         self.output_dropout = nn.Dropout(output_dropout)
         if tie_embeddings:
