@@ -7,7 +7,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Sequence
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeGuard
 
 import numpy as np
 
@@ -169,5 +169,5 @@ def _is_count(value: Any, least: int) -> bool:
     return type(value) is int and value >= least
 
 
-def _are_numbers(values: Any) -> bool:
+def _are_numbers(values: Any) -> TypeGuard[list[float]]:
     return isinstance(values, list) and all(type(v) in (int, float) and math.isfinite(v) for v in values)

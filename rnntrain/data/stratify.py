@@ -14,9 +14,8 @@ def stratified_split(
 ) -> dict[str, np.ndarray]:
     """Return the row numbers of "train" and of each split in `fractions`, in their old order.
 
-    The shares are those of every class as nearly as whole rows allow, and the total is exact to one row; the first
-    row drawn of a class is for training. Rows of the same content go where the first of them goes, so that none is
-    both trained on and tested.
+    Every class has its share as nearly as whole rows allow, but that one row of each is for training whatever the
+    shares. Rows of the same content go where the first of them goes, so that none is both trained on and tested.
 
     Args:
         labels: of each row.

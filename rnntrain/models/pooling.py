@@ -71,7 +71,7 @@ class Pooling(nn.Module):
 class PooledLinear(nn.Module):
     """A head that gives one output a sequence: pooling, then a linear layer.
 
-    Initialisation: weights uniform in ±1/√H, the bias zero, so that a new classifier's loss is about log of its classes.
+    Initialisation: weights uniform in ±1/√H, the bias zero, so that a new classifier's loss is about log C.
 
     Args:
         input_size: width H.
