@@ -107,13 +107,15 @@ def sequences(arrays: dict[str, np.ndarray], split: str, place: str) -> list[np.
     if (lengths_N < 1).any():
         row = int((lengths_N < 1).argmax())
         raise UserError(f"{place}: {lengths[0]}[{row}]={lengths_N[row]}; a sequence has at least one step")
-    if len(lengths_N) == len(x) and (x.shape[1] > 1 or int(lengths_N.max(initial=1)) == 1):
+    # One row a sequence, and none longer than a row: of two dimensions alone it is steps end to end all the same.
+    end_to_end = int(lengths_N.sum()) == len(x) and (x.ndim == 2 or len(lengths_N) != len(x))
+    if len(lengths_N) == len(x) and not end_to_end:
         too_long_N = lengths_N > x.shape[1]
         if too_long_N.any():
             row = int(too_long_N.argmax())
             raise UserError(f"{place}: {lengths[0]}[{row}]={lengths_N[row]}, but {name} has {x.shape[1]} steps")
         return [row_T[:length] for row_T, length in zip(x, lengths_N.tolist(), strict=True)]
-    if int(lengths_N.sum()) != len(x):
+    if not end_to_end:
         raise UserError(
             f"{place}: {lengths[0]} has {len(lengths_N):,} lengths, {int(lengths_N.sum()):,} in sum; {name} has "
             f"{len(x):,} rows, which must be either of the two"
