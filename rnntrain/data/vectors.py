@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 import numpy as np
@@ -12,6 +13,8 @@ from rnntrain.data.conll import lines_of
 from rnntrain.data.places import resolve
 from rnntrain.data.source import Document
 from rnntrain.errors import UserError
+
+_COUNTS = re.compile(r"\d+ \d+")
 
 
 def read_vectors(path: str, word_ids: Mapping[str, int], key: str) -> dict[int, np.ndarray]:
@@ -28,29 +31,27 @@ def read_vectors(path: str, word_ids: Mapping[str, int], key: str) -> dict[int, 
             has none of the words.
     """
     document = Document.of_file(resolve(path, key), key)
-    wanted: dict[str, list[int]] = {}
+    lower_ids: dict[str, list[int]] = {}
     for word, number in word_ids.items():
-        for form in dict.fromkeys((word, word.lower())):
-            wanted.setdefault(form, []).append(number)
-    found: dict[int, np.ndarray] = {}
-    exact: set[int] = set()
-    width: int | None = None
+        lower_ids.setdefault(word.lower(), []).append(number)
+    exact: dict[int, np.ndarray] = {}
+    lowered: dict[int, np.ndarray] = {}
+    width = 0
     for number, line in enumerate(lines_of(document), start=1):
-        word, _, rest = line.rstrip().partition(" ")
-        if number == 1 and word.isdigit() and rest.isdigit():
+        line = line.rstrip()
+        if number == 1 and _COUNTS.fullmatch(line):
             continue
-        count = rest.count(" ") + 1
-        width = count if width is None else width
-        if count != width or not rest:
-            raise UserError(f"{document.name}:{number}: {count} numbers, where the lines before have {width}; mend it")
-        if word not in wanted:
-            continue
-        vector_D = _vector(rest, f"{document.name}:{number}")
-        for word_id in wanted[word]:
-            is_exact = word_ids.get(word) == word_id
-            if is_exact or word_id not in exact:
-                found[word_id] = vector_D
-                exact |= {word_id} if is_exact else set()
+        # From the right: some files have entries with spaces in them, which are nobody's word.
+        word, *numbers = line.rsplit(" ", width or -1)
+        width = width or len(numbers)
+        if not width or len(numbers) < width:
+            raise UserError(f"{document.name}:{number}: {len(numbers)} numbers after the word, not {width}; mend it")
+        if word in word_ids or word in lower_ids:
+            vector_D = _vector(numbers, f"{document.name}:{number}")
+            if word in word_ids:
+                exact[word_ids[word]] = vector_D
+            lowered |= dict.fromkeys(lower_ids.get(word, ()), vector_D)
+    found = lowered | exact
     if not found:
         raise UserError(
             f"{key}={path}: has none of the {len(word_ids):,} words of the vocabulary; is it a text file with a word "
@@ -59,9 +60,9 @@ def read_vectors(path: str, word_ids: Mapping[str, int], key: str) -> dict[int, 
     return found
 
 
-def _vector(text: str, place: str) -> np.ndarray:
+def _vector(numbers: list[str], place: str) -> np.ndarray:
     try:
-        vector_D = np.array(text.split(" "), np.float32)
+        vector_D = np.array(numbers, np.float32)
     except ValueError as error:
         raise UserError(f"{place}: not a word and its numbers ({error}); mend the line") from error
     if not np.isfinite(vector_D).all():

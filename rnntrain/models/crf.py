@@ -16,7 +16,7 @@ FORBIDDEN = -1e4
 
 
 class Rules(NamedTuple):
-    """Which tags may begin a sequence, end it, and follow each other (`pairs_KK[before, after]`): True where they may."""
+    """Which tags may begin a sequence, end it, and follow each other: `pairs_KK[before, after]` is True where so."""
 
     start_K: Tensor
     end_K: Tensor

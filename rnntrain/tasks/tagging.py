@@ -1,98 +1,31 @@
 """Tagging: one tag a token, for named entities, parts of speech and their like."""
 
-# B batch, T time, K tags, C classes of the confusion matrix, U places that count
+# B batch, T time, D width of vectors, K tags
 
 from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Iterable, Sequence
 from itertools import islice
-from typing import Any, Literal, NamedTuple
+from typing import Literal
 
-import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rnntrain.batch import Batch, length_mask
+from rnntrain.batch import Batch
 from rnntrain.data.base import Codec, DataSet
-from rnntrain.data.bio import OUTSIDE, has_ends, may_follow, split_tag, tokens_with_spans
+from rnntrain.data.bio import OUTSIDE, has_ends, may_follow, tokens_with_spans
 from rnntrain.data.columns import Columns
 from rnntrain.data.tag_codec import WORD, TagCodec, normalise
 from rnntrain.data.vectors import read_vectors
 from rnntrain.errors import UserError
-from rnntrain.metrics import Metrics, Picture, Sum
-from rnntrain.models.crf import ChainScores, LinearChain, Rules, negative_log_likelihood, no_chain, viterbi
+from rnntrain.metrics import Metrics, Picture
+from rnntrain.models.crf import Rules
+from rnntrain.models.tag_head import TagHead, TagScores
 from rnntrain.models.word_input import CharFeatures, WordInput
-from rnntrain.ranges import DropoutRate, NonNegativeInt, PositiveInt
+from rnntrain.ranges import DropoutRate, NonNegativeFloat, NonNegativeInt, PositiveInt
 from rnntrain.tasks.base import Task
-from rnntrain.tasks.spans import SpanCounts
-
-
-class TagScores(NamedTuple):
-    """Scores of every tag at every step, and what a sequence of tags adds to them.
-
-    Attributes:
-        emissions_BTK: logits where there is no chain.
-        chain: the scores of a CRF; None where tags are independent.
-        rules: which sequences are decoded; None for all.
-        train_by_rules: forbidden sequences have no part in the log-partition either.
-    """
-
-    emissions_BTK: Tensor
-    chain: ChainScores | None
-    rules: Rules | None
-    train_by_rules: bool
-
-    def loss(self, tags_BT: Tensor, lengths_B: Tensor | None) -> Tensor:
-        """Return the negative log-likelihood summed over all tokens (sentences, of a CRF), in nats."""
-        if self.chain is not None:
-            chain = self.chain if self.rules is None or not self.train_by_rules else self.chain.forbid(self.rules)
-            return negative_log_likelihood(self.emissions_BTK, tags_BT, lengths_B, chain).sum()
-        emissions, tags = self.emissions_BTK, tags_BT
-        if lengths_B is not None:
-            valid_BT = length_mask(lengths_B, tags_BT.shape[1])
-            emissions, tags = emissions[valid_BT], tags_BT[valid_BT]
-        exact = torch.promote_types(emissions.dtype, torch.float32)
-        return F.cross_entropy(emissions.reshape(-1, emissions.shape[-1]).to(exact), tags.flatten(), reduction="sum")
-
-    def best(self, lengths_B: Tensor | None) -> Tensor:
-        """Return the best allowed sequence of each row: ``tags_BT``."""
-        if self.chain is None and self.rules is None:
-            return self.emissions_BTK.argmax(-1)
-        chain = self.chain or no_chain(self.emissions_BTK)
-        return viterbi(self.emissions_BTK, lengths_B, chain if self.rules is None else chain.forbid(self.rules))
-
-
-class TagHead(nn.Module):
-    """A linear layer to one score a tag, and a linear-chain CRF over them where there is one.
-
-    Weights start uniform in ±1/√H, the bias and the chain at zero, so that a new model's loss is about log K a token.
-    """
-
-    start_K: Tensor | None
-    end_K: Tensor | None
-    pairs_KK: Tensor | None
-
-    def __init__(
-        self, input_size: int, num_tags: int, *, crf: bool, rules: Rules | None = None, train_by_rules: bool = False
-    ) -> None:
-        super().__init__()
-        self.linear = nn.Linear(input_size, num_tags)
-        nn.init.uniform_(self.linear.weight, -(input_size**-0.5), input_size**-0.5)
-        nn.init.zeros_(self.linear.bias)
-        self.chain = LinearChain(num_tags) if crf else None
-        self.train_by_rules = train_by_rules
-        for name, allowed in zip(Rules._fields, rules or [None] * 3, strict=True):
-            self.register_buffer(name, allowed, persistent=False)
-
-    def forward(self, y_BTH: Tensor, batch: Batch | None = None) -> TagScores:
-        rules = None
-        if self.start_K is not None and self.end_K is not None and self.pairs_KK is not None:
-            rules = Rules(self.start_K, self.end_K, self.pairs_KK)
-        chain = None if self.chain is None else self.chain()
-        return TagScores(self.linear(y_BTH), chain, rules, self.train_by_rules)
+from rnntrain.tasks.tagging_metrics import Results, TaggingMetrics, valid_rows
 
 
 class Tagging(Task):
@@ -102,6 +35,9 @@ class Tagging(Task):
         crf: score whole sequences of tags by a linear-chain conditional random field, not each tag alone.
         rules: where tags mark spans (BIO, BIOES), keep I- from following anything but its own kind: in `decoding`,
             also in `training` (of a CRF), or not at all (`none`).
+        span_bias: added to the score of every tag but O in decoding, where tags mark spans: more of them are found,
+            and more in vain. Names of new kinds of text are missed more often than made up, so F1 may gain much;
+            choose it on validation.
         char_features: spelling by a small convolution, an LSTM from both ends of the word, or none.
         char_size: width of the spelling's features, part of `model.embedding_size`.
         shape: embed a word's outward form too: case, digits, a link, a hashtag.
@@ -123,6 +59,7 @@ class Tagging(Task):
         self,
         crf: bool = False,
         rules: Literal["none", "decoding", "training"] = "decoding",
+        span_bias: NonNegativeFloat = 0.0,
         char_features: CharFeatures = "cnn",
         char_size: PositiveInt = 50,
         shape: bool = True,
@@ -133,7 +70,7 @@ class Tagging(Task):
     ) -> None:
         if rules == "training" and not crf:
             raise UserError("task.rules=training: only a CRF is trained by rules; set task.crf=true or rules=decoding")
-        self.crf, self.rules = crf, rules
+        self.crf, self.rules, self.span_bias = crf, rules, span_bias
         self.char_features, self.char_size, self.shape = char_features, char_size, shape
         self.once_dropout, self.word_dropout = once_dropout, word_dropout
         self.vectors, self.num_examples = vectors, num_examples
@@ -157,8 +94,17 @@ class Tagging(Task):
         assert isinstance(codec, TagCodec)
         # Only now is it known whether tags mark spans.
         self.monitor = "f1" if codec.marks_spans else "accuracy"
-        rules = rules_of(codec) if self.rules != "none" and codec.valid else None
-        return TagHead(input_size, len(codec.tags), crf=self.crf, rules=rules, train_by_rules=self.rules == "training")
+        bias_K = None
+        if codec.marks_spans and self.span_bias:
+            bias_K = torch.tensor([0.0 if tag == OUTSIDE else self.span_bias for tag in codec.tags])
+        return TagHead(
+            input_size,
+            len(codec.tags),
+            crf=self.crf,
+            rules=rules_of(codec) if self.rules != "none" and codec.valid else None,
+            train_by_rules=self.rules == "training",
+            bias_K=bias_K,
+        )
 
     def loss(self, output: TagScores, batch: Batch) -> tuple[Tensor, Tensor]:
         tags_BT, lengths_B = batch.targets, batch.lengths_B
@@ -172,11 +118,10 @@ class Tagging(Task):
     def decode(self, output: TagScores, batch: Batch, codec: Codec) -> list[str]:
         """Return each sentence with its spans (or tags); words outside the vocabulary are `<unk>`."""
         assert isinstance(codec, TagCodec)
-        words_BT = batch.inputs[..., WORD].cpu()
-        rows = zip(_rows(words_BT, batch.lengths_B), _rows(output.best(batch.lengths_B), batch.lengths_B), strict=True)
+        tags_BT = output.best(batch.lengths_B)
         return [
             tokens_with_spans([codec.words[word] for word in words], [codec.tags[tag] for tag in tags])
-            for words, tags in rows
+            for words, tags in valid_rows(batch.lengths_B, batch.inputs[..., WORD], tags_BT)
         ]
 
     def illustrate(self, model: nn.Module, data: DataSet, seed: int) -> dict[str, str | Picture]:
@@ -231,83 +176,6 @@ def rules_of(codec: TagCodec) -> Rules:
     )
 
 
-class Results:
-    """Tags predicted so far, sentence by sentence, beside the true ones."""
-
-    def __init__(self, codec: TagCodec) -> None:
-        self.codec = codec
-        self.spans = SpanCounts()
-        self.pairs: Counter[tuple[str, str]] = Counter()
-
-    def add(self, true: Sequence[str], predicted: Sequence[str]) -> None:
-        self.pairs.update(zip(true, predicted, strict=True))
-        if self.codec.marks_spans:
-            self.spans.add(true, predicted)
-
-    def metrics(self) -> dict[str, float]:
-        right = sum(count for (true, predicted), count in self.pairs.items() if true == predicted)
-        accuracy = {"accuracy": right / max(self.pairs.total(), 1)}
-        return accuracy | (self.spans.metrics(self.codec.types) if self.codec.marks_spans else {})
-
-    def confusion(self) -> tuple[np.ndarray, list[str]]:
-        """Return how many tokens of each class (a row) were taken for each other: types of spans, or tags."""
-        names = [OUTSIDE, *self.codec.types] if self.codec.marks_spans else self.codec.tags
-        places = {name: place for place, name in enumerate(names)}
-        counts_CC = np.zeros((len(names), len(names)), np.int64)
-        for (true, predicted), count in self.pairs.items():
-            counts_CC[places[self._class(true)], places[self._class(predicted)]] += count
-        return counts_CC, names
-
-    def _class(self, tag: str) -> str:
-        return (split_tag(tag)[1] or OUTSIDE) if self.codec.marks_spans else tag
-
-
-class TaggingMetrics(Metrics):
-    """Nats per token, accuracy of tokens and F1 of spans."""
-
-    def __init__(self, codec: TagCodec) -> None:
-        self._codec = codec
-        self._nats, self._tokens = Sum(), Sum()
-        # Tags stay on their device until they are asked for: each copy would make it wait.
-        self._seen: list[tuple[Tensor, Tensor, Tensor | None]] = []
-        self._results: Results | None = None
-
-    def update(self, output: TagScores, batch: Batch, loss_sum: Tensor, count: Tensor) -> None:
-        self._nats.add(loss_sum)
-        self._tokens.add(count)
-        self._seen.append((batch.targets, output.best(batch.lengths_B), batch.lengths_B))
-        self._results = None
-
-    def compute(self) -> dict[str, float]:
-        return {"loss": self._nats.value() / max(self._tokens.value(), 1.0)} | self.results().metrics()
-
-    def pictures(self) -> dict[str, Picture]:
-        def confusion() -> Any:
-            from rnntrain.pictures import confusion_matrix
-
-            return confusion_matrix(*self.results().confusion())
-
-        def by_type() -> Any:
-            from rnntrain.tasks.tagging_pictures import f1_bars
-
-            spans = self.results().spans
-            f1 = {name.removeprefix("f1/"): value for name, value in spans.f1_by_type(self._codec.types).items()}
-            return f1_bars(f1, spans.true)
-
-        confused: dict[str, Picture] = {"confusion": confusion}
-        return confused | ({"f1 by type": by_type} if self._codec.marks_spans else {})
-
-    def results(self) -> Results:
-        """Return all that was seen, as tags by name."""
-        if self._results is None:
-            self._results = Results(self._codec)
-            tags = self._codec.tags
-            for true_BT, predicted_BT, lengths_B in self._seen:
-                for true, predicted in zip(_rows(true_BT, lengths_B), _rows(predicted_BT, lengths_B), strict=True):
-                    self._results.add([tags[tag] for tag in true], [tags[tag] for tag in predicted])
-        return self._results
-
-
 def most_frequent_tags(data: Columns) -> tuple[dict[str, str], str]:
     """Return the most frequent tag of each word of the training split, and that of all tokens."""
     by_word: dict[str, Counter[str]] = {}
@@ -324,13 +192,6 @@ def _most_frequent(counts: Counter[str]) -> str:
 
 def _form(token: str, codec: TagCodec) -> str:
     return normalise(token, codec.lower, codec.digits)
-
-
-def _rows(values_BT: Tensor, lengths_B: Tensor | None) -> Iterable[list[int]]:
-    """Return the valid part of each row."""
-    rows = values_BT.tolist()
-    lengths = [len(row) for row in rows] if lengths_B is None else lengths_B.tolist()
-    return [row[:length] for row, length in zip(rows, lengths, strict=True)]
 
 
 @torch.no_grad()

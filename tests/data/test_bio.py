@@ -103,7 +103,7 @@ def test_schemes_are_told_by_their_tags() -> None:
 
 
 def test_sentences_read_as_people_write_them() -> None:
-    tokens, tags = "Barack Obama saw Paris .".split(), ["B-person", "I-person", "O", "B-location", "O"]
+    tokens, tags = ["Barack", "Obama", "saw", "Paris", "."], ["B-person", "I-person", "O", "B-location", "O"]
     assert tokens_with_spans(tokens, tags) == "[person: Barack Obama] saw [location: Paris] ."
     assert tokens_with_spans(["a", "cat"], ["DT", "NN"]) == "a/DT cat/NN"
     assert tokens_with_spans(["a"], ["O"]) == "a"

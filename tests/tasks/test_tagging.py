@@ -18,10 +18,12 @@ from rnntrain.build import Experiment, build, build_model
 from rnntrain.data.bio import first_violation
 from rnntrain.data.tag_codec import FIRST_CHAR, NUM_CHARS, SHAPE, UNKNOWN_ID, WORD, TagCodec
 from rnntrain.errors import UserError
+from rnntrain.models.tag_head import TagHead, TagScores
 from rnntrain.models.word_input import WordInput
 from rnntrain.pictures import pixels
 from rnntrain.tasks.spans import SpanCounts
-from rnntrain.tasks.tagging import Results, TagHead, Tagging, TaggingMetrics, TagScores, rules_of
+from rnntrain.tasks.tagging import Tagging, rules_of
+from rnntrain.tasks.tagging_metrics import Results, TaggingMetrics
 from tasks.cases import write_tagged
 
 TAGS = ["B-a", "B-b", "I-a", "I-b", "O"]
@@ -47,7 +49,7 @@ def batch_of(tags_BT: list[list[int]], lengths: list[int] | None = None) -> Batc
 
 def certain(tags_BT: list[list[int]], num_tags: int) -> TagScores:
     """Return scores by which the given tags are the best."""
-    return TagScores(torch.nn.functional.one_hot(torch.tensor(tags_BT), num_tags) * 9.0, None, None, False)
+    return TagScores(torch.nn.functional.one_hot(torch.tensor(tags_BT), num_tags) * 9.0)
 
 
 # -- metrics ---
@@ -173,6 +175,15 @@ def test_rules_do_not_bind_where_training_breaks_them(tmp_path: Path) -> None:
 def test_rules_of_training_need_a_crf() -> None:
     with pytest.raises(UserError, match=r"set task\.crf=true"):
         Tagging(rules="training")
+
+
+def test_a_bias_finds_more_spans_and_leaves_the_loss_alone(tmp_path: Path) -> None:
+    plain, biased = (experiment_of(tmp_path, crf=True, span_bias=bias) for bias in (0.0, 3.0))
+    biased.model.load_state_dict(plain.model.state_dict())
+    found = [each.trainer.measure("val", lambda state: None) for each in (plain, biased)]
+    assert found[0].compute()["loss"] == found[1].compute()["loss"]
+    spans = [metrics.results().spans.predicted.total() for metrics in found]
+    assert spans[0] < spans[1]
 
 
 # -- the input layer ---
