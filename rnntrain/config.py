@@ -199,21 +199,22 @@ def _component(name: str, values: dict[str, Any], plugins: Sequence[str]) -> Com
     cls = resolve_target(name, values["_target_"], plugins)
     own = {key: value for key, value in values.items() if key not in ("_target_", *parts)}
     for key in own:
-        if not accepts(cls, key) and (other := _choice_with(name, key)):
+        if not accepts(cls, key) and (other := _choice_with(name, key, cls)):
             raise UserError(
                 f"{name}.{key}: {cls.__name__} has no such key, but {group}={other} has; add {group}={other}"
             )
     return Component(name, cls, check_arguments(name, cls, own, SLOTS[name].supplied, parts))
 
 
-def _choice_with(name: str, key: str) -> str | None:
-    """Return the first choice of a group whose class takes an argument, such as "text" for data.path."""
+def _choice_with(name: str, key: str, cls: type) -> str | None:
+    """Return a choice of a group whose class takes an argument, such as "text" for data.path.
+
+    The first of them, unless a class that `cls` descends from is among them.
+    """
     group = name.replace(".", "/")
-    for choice in choices(group):
-        cls = resolve_target(name, read_choice(group, choice)["_target_"], [])
-        if accepts(cls, key) and key not in SLOTS[name].supplied:
-            return choice
-    return None
+    found = {choice: resolve_target(name, read_choice(group, choice)["_target_"], []) for choice in choices(group)}
+    taking = [choice for choice, other in found.items() if accepts(other, key) and key not in SLOTS[name].supplied]
+    return min(taking, key=lambda choice: not issubclass(cls, found[choice]), default=None)
 
 
 def _check_limits(trainer: TrainerSettings) -> None:
