@@ -19,6 +19,7 @@ from rnntrain.data.memory.adding import Adding
 from rnntrain.data.memory.base import Drawn, MemoryProblem
 from rnntrain.data.memory.copy import Copy, SelectiveCopy
 from rnntrain.data.memory.languages import Counting, Dyck
+from rnntrain.data.memory.latch import Latch
 from rnntrain.data.memory.parity import ModularArithmetic, Parity
 from rnntrain.data.memory.recall import AssociativeRecall, DelayedRecall, InductionHeads
 from rnntrain.data.memory.signals import MackeyGlass, MixedSines, mackey_glass
@@ -33,6 +34,8 @@ PROBLEMS: dict[str, Callable[..., MemoryProblem]] = {
     "parity_at_the_end": lambda **more: Parity(max_length=12, every_step=False, **more),
     "modular_arithmetic": lambda **more: ModularArithmetic(max_length=8, **more),
     "modular_arithmetic_times": lambda **more: ModularArithmetic(multiply=True, max_length=8, modulus=6, **more),
+    "latch": lambda **more: Latch(lag=6, **more),
+    "latch_at_every_step": lambda **more: Latch(lag=6, every_step=True, **more),
     "delayed_recall": lambda **more: DelayedRecall(delay=3, length=12, **more),
     "associative_recall": lambda **more: AssociativeRecall(num_pairs=5, **more),
     "induction_heads": lambda **more: InductionHeads(length=12, **more),
@@ -184,6 +187,15 @@ def test_adding() -> None:
         assert marked[0] < len(inputs) // 2 <= marked[1]
         assert 20 <= len(inputs) <= 24
         assert target == pytest.approx(sum(inputs[step][0] for step in marked))
+
+
+@pytest.mark.parametrize("every_step", [False, True])
+def test_latch(every_step: bool) -> None:
+    for inputs, targets, counted in rows_of(loaded("latch_at_every_step" if every_step else "latch")):
+        assert len(inputs) == 7
+        assert inputs[0] < 4 <= min(inputs[1:]) <= max(inputs) < 12
+        assert targets == [inputs[0]] * 7
+        assert counted == [every_step] * 6 + [True]
 
 
 def test_copy() -> None:
