@@ -243,11 +243,7 @@ def verdict(layer: int, diagnosis: LayerDiagnosis) -> str:
     memory = diagnosis.memory
     if memory is not None:
         gated = bool(diagnosis.saturation)
-        cures = (
-            "model.cell.forget_bias=3 or chrono initialisation"
-            if gated
-            else "model/cell=lstm, gru, orthogonal or leaky"
-        )
+        cures = "model.cell.t_max=N, N steps to be remembered" if gated else "model/cell=lstm, gru, orthogonal or leaky"
         return (
             f"layer {layer}: vanishing: half-life {diagnosis.half_life:.0f} steps; beyond {memory} steps less than 1 % "
             f"is left; try {cures}, or a loss at every step"

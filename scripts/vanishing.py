@@ -32,7 +32,7 @@ NETWORKS: dict[str, list[str]] = {
     "+ loss at every step": ["model.cell.init=uniform", "data.every_step=true"],
     "LSTM, forget bias 0": ["model/cell=lstm", "model.cell.forget_bias=0.0"],
     "LSTM, forget bias 1": ["model/cell=lstm"],
-    "LSTM, chrono": ["model/cell=lstm", "model.cell.gate_init=chrono", "model.cell.t_max={lag}"],
+    "LSTM, chrono": ["model/cell=lstm", "model.cell.t_max={lag}"],
     "LSTM, layer norm": ["model/cell=layernorm_lstm"],
     "GRU": ["model/cell=gru"],
     "minGRU": ["model/cell=mingru"],
