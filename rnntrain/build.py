@@ -63,6 +63,8 @@ def build(config: Config, *, codec: Codec | None = None, watcher: Watcher | None
             f"({type(data.codec).__name__}); choose another data="
         )
     model = build_model(config, task, data.codec).to(device)
+    if task.generates and model.backbone.bidirectional:
+        raise UserError("model.cell: outputs depend on later inputs, which cannot generate; set model.cell.causal=true")
     trainer = Trainer(
         model,
         task,
