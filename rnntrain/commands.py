@@ -42,6 +42,7 @@ from rnntrain.run import (
 from rnntrain.sample import SamplingOptions, stream_text
 from rnntrain.summary import Summary
 from rnntrain.tasks.base import Task
+from rnntrain.threads import fastest_threads
 from rnntrain.trainer import load_weights
 
 # What may change when a run goes on: its limits and where it computes. All else would make it another run.
@@ -101,6 +102,8 @@ def train(config: Config, *, quiet: bool = False) -> Trained:
         Interrupted: after a signal; the run has been saved.
     """
     experiment = build(config)
+    if config.top.threads == "auto":
+        experiment.threads = fastest_threads(experiment.trainer, config.top.precision)
     settings = config.run
     run = create_run(
         Path(settings.root),
@@ -402,6 +405,8 @@ def _as_it_began(run: RunDir, config: Config) -> Config:
     # Native kernels may not be there any more; "auto" then goes on without them, and says so.
     if config.top.kernels == "auto" and before.get("kernels") == "plain":
         chosen["kernels"] = "plain"
+    if config.top.threads == "auto" and isinstance(before.get("threads"), int):
+        chosen["threads"] = max(1, before["threads"])
     return replace(config, top=replace(config.top, **chosen))
 
 

@@ -90,7 +90,7 @@ class TopSettings:
 
     Attributes:
         seed: of weights, dropout and the order of data.
-        threads: processor threads; "auto" leaves the choice to PyTorch.
+        threads: processor threads; "auto" takes one or all of them, whichever trains the model faster.
         kernels: what runs the time loops of cells in float32 on a processor: "native" kernels, which `rnntrain build`
             compiles, or "plain" PyTorch; "auto" takes the native ones where they are built.
         precision: arithmetic of the forward and backward pass; weights and sums stay float32.
