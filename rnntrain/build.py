@@ -17,6 +17,7 @@ from rnntrain.device import choose_device, set_seeds, set_threads
 from rnntrain.eager import defer_compiler
 from rnntrain.errors import UserError
 from rnntrain.models.sequence import SequenceModel
+from rnntrain.native import library
 from rnntrain.optim import parameter_groups
 from rnntrain.tasks.base import Task
 from rnntrain.trainer import Trainer, Watcher
@@ -29,6 +30,7 @@ class Experiment:
     config: Config
     device: torch.device
     threads: int
+    kernels: str
     data: DataSet
     task: Task
     model: SequenceModel
@@ -51,6 +53,7 @@ def build(config: Config, *, codec: Codec | None = None, watcher: Watcher | None
     defer_compiler()
     set_seeds(config.top.seed, config.top.deterministic)
     threads = set_threads(config.top.threads)
+    library.choose(config.top.kernels)
     device = choose_device(config.device, config.top.precision)
     data: DataSet = config.data.build()
     data.load(codec)
@@ -77,7 +80,7 @@ def build(config: Config, *, codec: Codec | None = None, watcher: Watcher | None
         seed=config.top.seed,
         watcher=watcher,
     )
-    return Experiment(config, device, threads, data, task, model, trainer)
+    return Experiment(config, device, threads, library.chosen(), data, task, model, trainer)
 
 
 def build_model(config: Config, task: Task, codec: Codec) -> SequenceModel:

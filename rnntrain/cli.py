@@ -23,6 +23,7 @@ rnntrain: train recurrent neural networks from one command
   rnntrain eval RUN [--split val]     evaluate a run's best weights
   rnntrain sample RUN [--prompt TEXT] write text with a trained language model
   rnntrain check [key=value …]        check a config and its data without training
+  rnntrain build                      compile the fast kernels of recurrent cells, once
   rnntrain info [WHAT]                what there is to choose from; versions and devices
   rnntrain completion SHELL           print a completion script for bash, zsh or fish
 
@@ -108,6 +109,7 @@ def _dispatch(arguments: list[str]) -> int:
         "eval": evaluate,
         "sample": sample,
         "check": check,
+        "build": build,
         "info": info,
         "completion": completion,
         "__complete": complete,
@@ -259,6 +261,15 @@ def check(arguments: list[str]) -> int:
     from rnntrain import commands
 
     print("\n".join(commands.check(checked)))
+    return DONE
+
+
+def build(arguments: list[str]) -> int:
+    from rnntrain.native.command import build_lines
+
+    parser = Parser(prog="rnntrain build", description="Compile the fast kernels of recurrent cells; once a machine.")
+    parser.add_argument("--again", action="store_true", help="also where they have been built")
+    print("\n".join(build_lines(again=_parse(parser, arguments).again)))
     return DONE
 
 
