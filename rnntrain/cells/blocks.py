@@ -1,73 +1,59 @@
-"""A scanned recurrence run block by block of time, so that a long sequence leaves nothing but its states in memory."""
+"""A recurrence run block by block of time, so that a long sequence leaves little but its states in memory."""
 
-# B batch, T time, D input, H output, N state, L steps of a block
+# B batch, T time, D input, H output, N state
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
 
-from rnntrain.cells.scan import gradient_of_a, scan_backward, scan_forward
-
-Coefficients: TypeAlias = Callable[[Tensor], tuple[Tensor, ...]]
-Readout: TypeAlias = Callable[..., Tensor]
+# From ``x_TBD`` and the state ``h_BN`` before it to every output ``y_TBH`` and every state ``h_TBN``.
+Run: TypeAlias = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 def run_in_blocks(
-    coefficients: Coefficients,
-    readout: Readout,
-    weights: Sequence[Tensor],
-    x_TBD: Tensor,
-    h_BN: Tensor,
-    num_steps: int,
+    run: Run, weights: Sequence[Tensor], x_TBD: Tensor, h_BN: Tensor, num_steps: int
 ) -> tuple[Tensor, Tensor]:
-    """Return ``y_TBH`` and ``h_TBN`` of ``a, b, *rest = coefficients(x)``, h = scan(a, b), ``y = readout(h, *rest)``.
+    """Return what ``run(x_TBD, h_BN)`` does, block by block of time.
 
-    Input, states and output are all that is kept for the backward pass, which computes the rest anew, a block at a
-    time: what is made in between never leaves the processor's cache.
+    Input, states and outputs are all that is kept. The backward pass runs each block once more, from the last to the
+    first, so that what is made in between lives as long as its block and never leaves the processor's cache.
 
     Args:
-        weights: all that `coefficients` and `readout` use beside their arguments and that may need a gradient.
-        h_BN: the state before the first step.
+        run: draws no random numbers.
+        weights: all that `run` uses beside its arguments and that may need a gradient.
         num_steps: time steps of a block.
     """
-    h_BN = h_BN.to(torch.promote_types(h_BN.dtype, torch.float32))
-    y_TBH, h_TBN = _InBlocks.apply(_Functions(coefficients, readout), num_steps, x_TBD.contiguous(), h_BN, *weights)
+    y_TBH, h_TBN = _InBlocks.apply(run, num_steps, x_TBD, h_BN, *weights)
     return y_TBH, h_TBN
-
-
-class _Functions(NamedTuple):
-    coefficients: Coefficients
-    readout: Readout
 
 
 class _InBlocks(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, functions: _Functions, num_steps: int, x_TBD: Tensor, h_BN: Tensor, *weights: Tensor
+        ctx: Any, run: Run, num_steps: int, x_TBD: Tensor, h_BN: Tensor, *weights: Tensor
     ) -> tuple[Tensor, Tensor]:
-        h_TBN = h_BN.new_empty(x_TBD.shape[0], *h_BN.shape)
-        y_TBH: Tensor | None = None
+        y_TBH = h_TBN = h_BN.new_empty(0)
         last_BN = h_BN
         for start in range(0, len(x_TBD), num_steps):
-            block = slice(start, start + num_steps)
-            a_LBN, b_LBN, *rest = functions.coefficients(x_TBD[block])
-            h_LBN = scan_forward(a_LBN, b_LBN, last_BN, h_TBN[block])
-            last_BN = h_LBN[-1]
-            y_LBH = functions.readout(h_LBN, *rest)
-            if y_LBH is not h_LBN:
-                y_TBH = y_LBH.new_empty(len(x_TBD), *y_LBH.shape[1:]) if y_TBH is None else y_TBH
-                y_TBH[block] = y_LBH
-        ctx.functions, ctx.num_steps = functions, num_steps
+            y, h = run(x_TBD[start : start + num_steps], last_BN)
+            if start == 0:
+                h_TBN = h.new_empty(len(x_TBD), *h.shape[1:])
+                y_TBH = h_TBN if y is h else y.new_empty(len(x_TBD), *y.shape[1:])
+            h_TBN[start : start + num_steps] = h
+            if y is not h:
+                y_TBH[start : start + num_steps] = y
+            last_BN = h[-1]
+        ctx.run, ctx.num_steps = run, num_steps
         ctx.save_for_backward(x_TBD, h_BN, h_TBN, *weights)
         ctx.set_materialize_grads(False)
         device = x_TBD.device.type
-        # What is computed anew must be computed in the same precision, and backward runs outside of autocast.
+        # What is run once more must be so in the same precision, and backward passes lie outside of autocast.
         ctx.autocast = device, torch.get_autocast_dtype(device), torch.is_autocast_enabled(device)
-        return (h_TBN.view_as(h_TBN) if y_TBH is None else y_TBH), h_TBN
+        return (h_TBN.view_as(h_TBN) if y_TBH is h_TBN else y_TBH), h_TBN
 
     @staticmethod
     @torch.autograd.function.once_differentiable
@@ -79,69 +65,25 @@ class _InBlocks(torch.autograd.Function):
         grad_last_BN: Tensor | None = None
         for start in reversed(range(0, len(x_TBD), ctx.num_steps)):
             block = slice(start, start + ctx.num_steps)
-            x_LBD = x_TBD[block].detach().requires_grad_(grad_x_TBD is not None)
+            x = x_TBD[block].detach().requires_grad_(grad_x_TBD is not None)
+            before_BN = (h_TBN[start - 1] if start else h_BN).detach().requires_grad_()
             with torch.enable_grad(), torch.autocast(*ctx.autocast):
-                recomputed = _recompute(ctx.functions, x_LBD, h_TBN[block], readout=grad_y_TBH is not None)
-            gradients, grad_last_BN = _block_backward(
-                recomputed,
-                [x_LBD, *learnt] if x_LBD.requires_grad else learnt,
-                h_TBN[start - 1] if start else h_BN,
-                h_TBN[block],
-                None if grad_y_TBH is None else grad_y_TBH[block],
-                None if grad_h_TBN is None else grad_h_TBN[block],
-                grad_last_BN,
+                y, h = ctx.run(x, before_BN)
+                last_BN = h[-1]
+            pairs = (
+                (y, None if grad_y_TBH is None else grad_y_TBH[block]),
+                (h, None if grad_h_TBN is None else grad_h_TBN[block]),
+                (last_BN, grad_last_BN),
             )
+            outputs, grads = zip(*[pair for pair in pairs if pair[1] is not None], strict=True)
+            sources = [before_BN, *learnt, *([x] if x.requires_grad else [])]
+            grad_last_BN, *found = torch.autograd.grad(outputs, sources, grads, allow_unused=True)
             if grad_x_TBD is not None:
-                grad_x_LBD = gradients.pop(0)
-                grad_x_TBD[block] = 0 if grad_x_LBD is None else grad_x_LBD
-            sums = [_add(total, gradient) for total, gradient in zip(sums, gradients, strict=True)]
+                grad_x = found.pop()
+                grad_x_TBD[block] = 0 if grad_x is None else grad_x
+            sums = [_add(total, gradient) for total, gradient in zip(sums, found, strict=True)]
         by_weight = iter(sums)
-        grad_weights = [next(by_weight) if weight.requires_grad else None for weight in weights]
-        return None, None, grad_x_TBD, grad_last_BN, *grad_weights
-
-
-class _Recomputed(NamedTuple):
-    """One block's values with their graphs, in two pieces that the scan lies between."""
-
-    from_input: tuple[Tensor, ...]  # a, b and the rest
-    leaves: list[Tensor]  # states and the rest, as leaves
-    y_LBH: Tensor | None  # from the leaves
-
-
-def _recompute(functions: _Functions, x_LBD: Tensor, h_LBN: Tensor, readout: bool) -> _Recomputed:
-    from_input = functions.coefficients(x_LBD)
-    leaves = [tensor.detach().requires_grad_() for tensor in (h_LBN, *from_input[2:])]
-    return _Recomputed(from_input, leaves, functions.readout(*leaves) if readout else None)
-
-
-def _block_backward(
-    block: _Recomputed,
-    sources: list[Tensor],
-    h_BN: Tensor,
-    h_LBN: Tensor,
-    grad_y_LBH: Tensor | None,
-    grad_h_LBN: Tensor | None,
-    grad_last_BN: Tensor | None,
-) -> tuple[list[Tensor | None], Tensor]:
-    """Return the gradients of one block's `sources` and that of the state ``h_BN`` before it."""
-    # Through the readout to the states and to what came by the side.
-    grads_leaves: list[Tensor | None] = [None] * len(block.leaves)
-    gradients: list[Tensor | None] = [None] * len(sources)
-    if block.y_LBH is not None:
-        found = torch.autograd.grad(block.y_LBH, [*block.leaves, *sources], grad_y_LBH, allow_unused=True)
-        grads_leaves, gradients = list(found[: len(block.leaves)]), list(found[len(block.leaves) :])
-    # Through the recurrence to a and b.
-    grad_states_LBN = _add(grads_leaves[0], grad_h_LBN)
-    if grad_states_LBN is None:
-        grad_states_LBN = torch.zeros_like(h_LBN)
-    a_LBN = block.from_input[0]
-    g_LBN, grad_before_BN = scan_backward(a_LBN.detach(), grad_states_LBN, grad_last_BN)
-    grad_a_LBN = gradient_of_a(g_LBN, h_BN, h_LBN) if a_LBN.requires_grad else None
-    # And from all of these to the sources.
-    pairs = zip(block.from_input, (grad_a_LBN, g_LBN, *grads_leaves[1:]), strict=True)
-    tensors, grads = zip(*[(t, grad) for t, grad in pairs if t.requires_grad and grad is not None], strict=True)
-    more = torch.autograd.grad(tensors, sources, grads, allow_unused=True)
-    return [_add(one, other) for one, other in zip(gradients, more, strict=True)], grad_before_BN
+        return None, None, grad_x_TBD, grad_last_BN, *(next(by_weight) if w.requires_grad else None for w in weights)
 
 
 def _add(one: Tensor | None, other: Tensor | None) -> Tensor | None:

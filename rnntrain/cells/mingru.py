@@ -6,16 +6,15 @@ from __future__ import annotations
 
 from typing import Literal
 
-import torch
 from torch import Tensor, nn
 
 from rnntrain.cells.init import fill_gate_, xavier_
 from rnntrain.cells.scan import in_full_precision
-from rnntrain.cells.scanned import Scanned
+from rnntrain.cells.scanned import Pooled
 from rnntrain.ranges import PositiveInt
 
 
-class MinGRU(Scanned):
+class MinGRU(Pooled):
     """z_t = σ(W_z x_t + b_z)
     h̃_t = φ(W_h x_t + b_h)
     h_t = (1 - z_t) ⊙ h_{t-1} + z_t ⊙ h̃_t
@@ -33,6 +32,8 @@ class MinGRU(Scanned):
         forget_bias: where -b_z starts.
     """
 
+    negate = True
+
     def __init__(
         self,
         input_size: PositiveInt,
@@ -48,12 +49,5 @@ class MinGRU(Scanned):
         nn.init.zeros_(self.from_input.bias)
         fill_gate_(self.from_input.bias, 0, 2, -forget_bias)
 
-    def coefficients(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        gate, candidate = in_full_precision(self.from_input(x)).chunk(2, -1)
-        z = torch.sigmoid(gate)
-        return 1 - z, z * (candidate if self.candidate == "linear" else positive(candidate))
-
-
-def positive(x: Tensor) -> Tensor:
-    """Return x + 0.5 where x ≥ 0 and σ(x) below: continuous, increasing and above zero."""
-    return torch.where(x >= 0, x + 0.5, torch.sigmoid(x))
+    def gates(self, x: Tensor) -> tuple[Tensor, ...]:
+        return in_full_precision(self.from_input(x)).chunk(2, -1)

@@ -6,18 +6,16 @@ from __future__ import annotations
 
 from typing import Literal
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rnntrain.cells.init import fill_gate_, xavier_
-from rnntrain.cells.mingru import positive
 from rnntrain.cells.scan import in_full_precision
-from rnntrain.cells.scanned import Scanned
+from rnntrain.cells.scanned import Pooled
 from rnntrain.ranges import PositiveInt
 
 
-class MinLSTM(Scanned):
+class MinLSTM(Pooled):
     """f_t = σ(W_f x_t + b_f)
     i_t = σ(W_i x_t + b_i)
     h̃_t = φ(W_h x_t + b_h)
@@ -25,7 +23,7 @@ class MinLSTM(Scanned):
 
     Feng et al. 2024, arXiv:2410.01201, section 3.2, with the length-independent scaling of its gates and φ the
     identity; the positive φ of their appendix B, x + 0.5 where x ≥ 0 and σ(x) below, is a choice. The quotients are
-    taken as σ(log i_t - log f_t) and its complement, so that two closed gates are no 0 / 0.
+    taken as σ(log f_t - log i_t) and its complement, so that two closed gates are no 0 / 0.
 
     The state is ``h_BH`` and starts at zero. Each W starts Xavier uniform, b_f at `forget_bias`, the other biases
     zero.
@@ -52,7 +50,6 @@ class MinLSTM(Scanned):
         nn.init.zeros_(self.from_input.bias)
         fill_gate_(self.from_input.bias, 0, 3, forget_bias)
 
-    def coefficients(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def gates(self, x: Tensor) -> tuple[Tensor, ...]:
         f, i, candidate = in_full_precision(self.from_input(x)).chunk(3, -1)
-        share_of_i = torch.sigmoid(F.logsigmoid(i) - F.logsigmoid(f))
-        return 1 - share_of_i, share_of_i * (candidate if self.candidate == "linear" else positive(candidate))
+        return F.logsigmoid(f) - F.logsigmoid(i), candidate

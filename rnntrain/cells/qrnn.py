@@ -11,11 +11,11 @@ from rnntrain.cells.base import last_valid, zero_padding
 from rnntrain.cells.history import last_inputs, with_history
 from rnntrain.cells.init import fill_gate_, xavier_
 from rnntrain.cells.scan import in_full_precision
-from rnntrain.cells.scanned import Scanned
+from rnntrain.cells.scanned import Pooled
 from rnntrain.ranges import PositiveInt
 
 
-class QRNN(Scanned):
+class QRNN(Pooled):
     """z_t = tanh(W_z [x_{t-w+1}, …, x_t] + b_z)
     f_t = σ(W_f [x_{t-w+1}, …, x_t] + b_f)
     o_t = σ(W_o [x_{t-w+1}, …, x_t] + b_o)
@@ -33,6 +33,8 @@ class QRNN(Scanned):
         window: inputs w that the gates see, the present one included.
         forget_bias: where b_f starts.
     """
+
+    candidate = "tanh"
 
     def __init__(
         self,
@@ -73,10 +75,9 @@ class QRNN(Scanned):
         y_BH, c_BH = super().step(extended_BWD.flatten(1), c_BH)
         return y_BH, (c_BH, extended_BWD[:, 1:].to(history_BWD.dtype))
 
-    def coefficients(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def gates(self, x: Tensor) -> tuple[Tensor, ...]:
         z, f, o = in_full_precision(self.from_input(x)).chunk(3, -1)
-        f = torch.sigmoid(f)
-        return f, (1 - f) * torch.tanh(z), o
+        return f, z, o
 
     def readout(self, h: Tensor, *rest: Tensor) -> Tensor:
         (o,) = rest

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -12,6 +13,8 @@ from torch import Tensor
 from rnntrain.cells.base import Recurrent, State, last_valid, zero_padding
 from rnntrain.cells.blocks import run_in_blocks
 from rnntrain.cells.scan import scan
+from rnntrain.native import library, pool
+from rnntrain.native.pool import Candidate
 
 # The C library gets each tensor beyond some ten MiB from the system anew, and clearing its pages takes several times
 # as long as a pass over it. From so many numbers of state on, a sequence is therefore run in blocks of time.
@@ -58,12 +61,59 @@ class Scanned(Recurrent):
     def run(self, x_TBD: Tensor, h_BN: Tensor) -> tuple[Tensor, Tensor]:
         """Return ``y_BTH`` and ``h_BTN``, both as precise as the state ``h_BN`` before the first step."""
         if x_TBD.is_cuda or x_TBD.shape[0] * h_BN.numel() < LARGE_SEQUENCE:
-            a_TBN, b_TBN, *rest = self.coefficients(x_TBD)
-            h_TBN = scan(a_TBN, b_TBN, h_BN)
-            y_TBH = self.readout(h_TBN, *rest)
+            y_TBH, h_TBN = self._run_whole(x_TBD, h_BN)
         else:
             num_steps = max(1, BLOCK // h_BN.numel())
-            y_TBH, h_TBN = run_in_blocks(
-                self.coefficients, self.readout, list(self.parameters()), x_TBD, h_BN, num_steps
-            )
+            y_TBH, h_TBN = run_in_blocks(self._run_whole, list(self.parameters()), x_TBD, h_BN, num_steps)
         return y_TBH.transpose(0, 1).to(h_BN.dtype.to_real()), h_TBN.transpose(0, 1).to(h_BN.dtype)
+
+    def states(self, x_TBD: Tensor, h_BN: Tensor) -> tuple[Tensor, ...]:
+        """Return ``h_TBN`` and whatever else `readout` takes."""
+        a_TBN, b_TBN, *rest = self.coefficients(x_TBD)
+        return scan(a_TBN, b_TBN, h_BN), *rest
+
+    def _run_whole(self, x_TBD: Tensor, h_BN: Tensor) -> tuple[Tensor, Tensor]:
+        h_TBN, *rest = self.states(x_TBD, h_BN)
+        return self.readout(h_TBN, *rest), h_TBN
+
+
+class Pooled(Scanned):
+    """h_t = σ(f_t) ⊙ h_{t-1} + (1 - σ(f_t)) ⊙ φ(v_t): a scan whose two factors sum to one.
+
+    A subclass implements `gates`. Where the kernels of `rnntrain.native` are built, one of them reads the gates as they
+    come out of their product.
+
+    Attributes:
+        candidate: φ: the identity, tanh, or the positive function of minGRU.
+        negate: take σ(-f_t), where f_t is an update gate.
+    """
+
+    candidate: Candidate = "linear"
+    negate: bool = False
+
+    @abstractmethod
+    def gates(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Return f and v, ``[..., N]`` in full precision, and whatever else `readout` takes."""
+
+    def coefficients(self, x: Tensor) -> tuple[Tensor, ...]:
+        f, v, *rest = self.gates(x)
+        # Each share from its own sigmoid: 1 - σ would round away what is left of a gate that is almost open.
+        keep, take = torch.sigmoid(f), torch.sigmoid(-f)
+        if self.negate:
+            keep, take = take, keep
+        return keep, take * PHI[self.candidate](v), *rest
+
+    def states(self, x_TBD: Tensor, h_BN: Tensor) -> tuple[Tensor, ...]:
+        if not library.usable(x_TBD, h_BN):
+            return super().states(x_TBD, h_BN)
+        f_TBN, v_TBN, *rest = self.gates(x_TBD)
+        h_BTN, _ = pool.pool(f_TBN.transpose(0, 1), v_TBN.transpose(0, 1), h_BN, self.candidate, self.negate)
+        return h_BTN.transpose(0, 1), *rest
+
+
+def positive(x: Tensor) -> Tensor:
+    """Return x + 0.5 where x ≥ 0 and σ(x) below: continuous, increasing and above zero."""
+    return torch.where(x >= 0, x + 0.5, torch.sigmoid(x))
+
+
+PHI: dict[Candidate, Callable[[Tensor], Tensor]] = {"linear": lambda x: x, "tanh": torch.tanh, "positive": positive}

@@ -11,11 +11,11 @@ from torch import Tensor, nn
 
 from rnntrain.cells.init import fill_gate_, xavier_
 from rnntrain.cells.scan import in_full_precision
-from rnntrain.cells.scanned import Scanned
+from rnntrain.cells.scanned import Pooled
 from rnntrain.ranges import PositiveInt
 
 
-class SRU(Scanned):
+class SRU(Pooled):
     """f_t = σ(W_f x_t + b_f)
     r_t = σ(W_r x_t + b_r)
     c_t = f_t ⊙ c_{t-1} + (1 - f_t) ⊙ (W_c x_t)
@@ -45,11 +45,10 @@ class SRU(Scanned):
         xavier_(self.from_input.weight, num_blocks)
         fill_gate_(self.bias, 0, 2, forget_bias)
 
-    def coefficients(self, x: Tensor) -> tuple[Tensor, ...]:
+    def gates(self, x: Tensor) -> tuple[Tensor, ...]:
         candidate, f, r, *highway = in_full_precision(self.from_input(x)).split(self.output_size, -1)
         bias_f, bias_r = in_full_precision(self.bias).chunk(2)
-        f = torch.sigmoid(f + bias_f)
-        return f, (1 - f) * candidate, r + bias_r, highway[0] if highway else in_full_precision(x)
+        return f + bias_f, candidate, r + bias_r, highway[0] if highway else in_full_precision(x)
 
     def readout(self, h: Tensor, *rest: Tensor) -> Tensor:
         r, highway = rest

@@ -14,10 +14,11 @@ from torch import Tensor
 
 from rnntrain.cells.gated_linear import GatedLinear
 from rnntrain.cells.lru import LRU
-from rnntrain.cells.mingru import MinGRU, positive
+from rnntrain.cells.mingru import MinGRU
 from rnntrain.cells.minlstm import MinLSTM
 from rnntrain.cells.qrnn import QRNN
 from rnntrain.cells.rglru import RGLRU
+from rnntrain.cells.scanned import positive
 from rnntrain.cells.sru import SRU
 
 B, T, D, H = 2, 5, 3, 4
