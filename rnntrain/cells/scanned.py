@@ -19,7 +19,7 @@ from rnntrain.native.pool import Candidate
 # The C library gets each tensor beyond some ten MiB from the system anew, and clearing its pages takes several times
 # as long as a pass over it. From so many numbers of state on, a sequence is therefore run in blocks of time.
 LARGE_SEQUENCE = 2**22
-BLOCK = 2**17  # numbers of state in a block, so that all that is made for it stays in the processor's cache
+BLOCK = 2**18  # numbers of state in a block, so that all that is made for it stays in the processor's cache
 
 
 class Scanned(Recurrent):
