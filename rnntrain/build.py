@@ -16,6 +16,7 @@ from rnntrain.eager import defer_compiler
 from rnntrain.errors import UserError
 from rnntrain.models.backbone import CellFactory
 from rnntrain.models.sequence import SequenceModel
+from rnntrain.native import library
 from rnntrain.optim import parameter_groups
 from rnntrain.tasks.base import Task
 from rnntrain.trainer import Trainer, Watcher
@@ -28,6 +29,7 @@ class Experiment:
     config: Config
     device: torch.device
     threads: int
+    kernels: str
     data: DataSet
     task: Task
     model: SequenceModel
@@ -50,6 +52,7 @@ def build(config: Config, *, codec: Codec | None = None, watcher: Watcher | None
     defer_compiler()
     set_seeds(config.top.seed, config.top.deterministic)
     threads = set_threads(config.top.threads)
+    library.choose(config.top.kernels)
     device = choose_device(config.device, config.top.precision)
     data: DataSet = config.data.build()
     data.load(codec)
@@ -62,6 +65,8 @@ def build(config: Config, *, codec: Codec | None = None, watcher: Watcher | None
             f"({type(data.codec).__name__}); choose another data="
         )
     model = build_model(config, task, data.codec).to(device)
+    if task.generates and model.backbone.bidirectional:
+        raise UserError("model.cell: outputs depend on later inputs, which cannot generate; set model.cell.causal=true")
     trainer = Trainer(
         model,
         task,
@@ -74,7 +79,7 @@ def build(config: Config, *, codec: Codec | None = None, watcher: Watcher | None
         seed=config.top.seed,
         watcher=watcher,
     )
-    return Experiment(config, device, threads, data, task, model, trainer)
+    return Experiment(config, device, threads, library.chosen(), data, task, model, trainer)
 
 
 def build_model(config: Config, task: Task, codec: Codec) -> SequenceModel:

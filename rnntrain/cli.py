@@ -25,6 +25,7 @@ rnntrain: train recurrent neural networks from one command
   rnntrain diagnose RUN               how far back its gradients reach, in numbers, words and a picture
   rnntrain check [key=value …]        check a config and its data without training
   rnntrain data list|get|show [NAME]  known data sets, getting them, and what is in them or in yours
+  rnntrain build                      compile the fast kernels of recurrent cells, once
   rnntrain info [WHAT]                what there is to choose from; versions and devices
   rnntrain completion SHELL           print a completion script for bash, zsh or fish
 
@@ -112,6 +113,7 @@ def _dispatch(arguments: list[str]) -> int:
         "diagnose": diagnose,
         "check": check,
         "data": data,
+        "build": build,
         "info": info,
         "completion": completion,
         "__complete": complete,
@@ -279,6 +281,15 @@ def check(arguments: list[str]) -> int:
     from rnntrain import commands
 
     print("\n".join(commands.check(checked)))
+    return DONE
+
+
+def build(arguments: list[str]) -> int:
+    from rnntrain.native.command import build_lines
+
+    parser = Parser(prog="rnntrain build", description="Compile the fast kernels of recurrent cells; once a machine.")
+    parser.add_argument("--again", action="store_true", help="also where they have been built")
+    print("\n".join(build_lines(again=_parse(parser, arguments).again)))
     return DONE
 
 

@@ -6,7 +6,7 @@ import json
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from rnntrain.lock import is_held
 from rnntrain.logger import Logger
 from rnntrain.metrics import Picture
 from rnntrain.models.sequence import SequenceModel
+from rnntrain.native import library
 from rnntrain.recorder import Recorder
 from rnntrain.retention import best_checkpoint, read_best
 from rnntrain.run import (
@@ -43,11 +44,12 @@ from rnntrain.run import (
 from rnntrain.sample import SamplingOptions, stream_text
 from rnntrain.summary import Summary
 from rnntrain.tasks.base import Task
+from rnntrain.threads import fastest_threads
 from rnntrain.trainer import load_weights
 
 # What may change when a run goes on: its limits and where it computes. All else would make it another run.
-RESUMABLE = ("trainer.", "device", "threads", "plugins", "data.path", "deterministic")
-READABLE = ("device", "precision", "threads", "plugins", "data.path", "data.val_path", "data.test_path")
+RESUMABLE = ("trainer.", "device", "threads", "kernels", "plugins", "data.path", "deterministic")
+READABLE = ("device", "precision", "threads", "kernels", "plugins", "data.path", "data.val_path", "data.test_path")
 
 
 @dataclass
@@ -102,6 +104,8 @@ def train(config: Config, *, quiet: bool = False) -> Trained:
         Interrupted: after a signal; the run has been saved.
     """
     experiment = build(config)
+    if config.top.threads == "auto":
+        experiment.threads = fastest_threads(experiment.trainer, config.top.precision)
     settings = config.run
     run = create_run(
         Path(settings.root),
@@ -124,7 +128,7 @@ def resume(path: Path, overrides: Sequence[str] = (), *, quiet: bool = False) ->
     run = open_run(path)
     with run.lock():
         remove_stale(run.path)
-        config = _config_of(run, overrides, RESUMABLE)
+        config = _as_it_began(run, _config_of(run, overrides, RESUMABLE))
         checkpoint = _latest(run)
         tree = load_checkpoint(checkpoint)
         experiment = build(config, codec=_codec(config, tree))
@@ -202,7 +206,7 @@ def _announce(experiment: Experiment, run: RunDir, logger: Logger, resumed_at: i
     logger.message(experiment.data.describe())
     logger.message(
         f"{experiment.config.cell_names}, {experiment.num_parameters:,} parameters, on {experiment.device} with "
-        f"{experiment.threads} threads in {experiment.config.top.precision}"
+        f"{experiment.threads} threads in {experiment.config.top.precision}, {experiment.kernels} kernels"
     )
 
 
@@ -293,6 +297,7 @@ def load(path: Path | str, overrides: Sequence[str] = ()) -> Loaded:
     task = config.task.build()
     codec = task.codec_type.from_state(tree["codec"])
     set_threads(config.top.threads)
+    library.choose(config.top.kernels)
     device = choose_device(config.device, "float32")
     model = build_model(config, task, codec).to(device)
     _load_best_weights(model, tree, run)
@@ -434,6 +439,18 @@ def _config_of(run: RunDir, overrides: Sequence[str], allowed: tuple[str, ...]) 
     return configs.check(plain)
 
 
+def _as_it_began(run: RunDir, config: Config) -> Config:
+    """Put what was chosen when the run began in the place of "auto", since the bits of its results depend on it."""
+    chosen: dict[str, Any] = {}
+    before = read_start(run).get("environment", {})
+    # Native kernels may not be there any more; "auto" then goes on without them, and says so.
+    if config.top.kernels == "auto" and before.get("kernels") == "plain":
+        chosen["kernels"] = "plain"
+    if config.top.threads == "auto" and isinstance(before.get("threads"), int):
+        chosen["threads"] = max(1, before["threads"])
+    return replace(config, top=replace(config.top, **chosen))
+
+
 def _warn_of_changes(run: RunDir, experiment: Experiment) -> None:
     """Say what makes the coming steps differ from those of a run that had never stopped."""
     recorded = read_start(run)
@@ -448,7 +465,7 @@ def _warn_of_changes(run: RunDir, experiment: Experiment) -> None:
 def _bits_depend_on(experiment: Experiment) -> dict[str, Any]:
     import torch
 
-    return {"torch": str(torch.__version__), "threads": experiment.threads}
+    return {"torch": str(torch.__version__), "threads": experiment.threads, "kernels": experiment.kernels}
 
 
 def _warn(text: str) -> None:

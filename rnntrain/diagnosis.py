@@ -213,7 +213,7 @@ def _saturation(layer: Recurrent, walk: Walk, number: int) -> dict[str, float]:
     shares: dict[str, list[float]] = {}
     with torch.no_grad():
         for x_BD, state in zip(walk.inputs[number], walk.states[number], strict=False):
-            for name, gate in layer.gates(x_BD, state).items():
+            for name, gate in layer.gate_values(x_BD, state).items():
                 shares.setdefault(name, []).append(float((torch.minimum(gate, 1 - gate) < SATURATED).float().mean()))
     return {name: sum(values) / len(values) for name, values in shares.items()}
 

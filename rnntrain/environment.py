@@ -20,6 +20,8 @@ def environment() -> dict[str, Any]:
     import numpy
     import torch
 
+    from rnntrain.native import library
+
     here = _working_directory()
     return {
         "rnntrain": package_version(),
@@ -35,6 +37,7 @@ def environment() -> dict[str, Any]:
         },
         "threads": torch.get_num_threads(),
         "interop_threads": torch.get_num_interop_threads(),
+        "kernels": library.chosen(),
         "cuda": torch.version.cuda,
         # Asking for the devices would start CUDA, which takes seconds: listed only where it runs already.
         "devices": _devices(),

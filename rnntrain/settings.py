@@ -8,6 +8,7 @@ from typing import Literal
 from rnntrain.ranges import Fraction, NonNegativeInt, PositiveFloat, PositiveInt
 
 Precision = Literal["float32", "bfloat16", "float16"]
+Kernels = Literal["auto", "plain", "native"]
 ClipMode = Literal["norm", "value", "none"]
 
 
@@ -89,7 +90,9 @@ class TopSettings:
 
     Attributes:
         seed: of weights, dropout and the order of data.
-        threads: processor threads; "auto" leaves the choice to PyTorch.
+        threads: processor threads; "auto" takes one or all of them, whichever trains the model faster.
+        kernels: what runs the time loops of cells in float32 on a processor: "native" kernels, which `rnntrain build`
+            compiles, or "plain" PyTorch; "auto" takes the native ones where they are built.
         precision: arithmetic of the forward and backward pass; weights and sums stay float32.
         deterministic: refuse operations without a deterministic form (a CPU run repeats to the bit without it).
         plugins: packages of your own whose classes `_target_` may name.
@@ -99,6 +102,7 @@ class TopSettings:
 
     seed: NonNegativeInt = 0
     threads: PositiveInt | Literal["auto"] = "auto"
+    kernels: Kernels = "auto"
     precision: Precision = "float32"
     deterministic: bool = False
     plugins: list[str] = field(default_factory=list)

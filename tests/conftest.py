@@ -21,6 +21,14 @@ from commandline import TEXT, TINY, Answer, environment, listing
 from rnntrain.cli import main
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _no_kernels_built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Let no test depend on what has been built on this machine; tests/native builds its own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture
 def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Be in an empty folder that holds nothing but `tiny.txt`."""

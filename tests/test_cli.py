@@ -32,7 +32,7 @@ MISTAKES = {
     "misspelt key of a cell": ("model.cell.forget_bais=1", ["model.cell.forget_bais:", "did you mean forget_bias?"]),
     "misspelt name of the cell": ("model.cel.init=uniform", ["model.cel:", "did you mean cell?"]),
     "misspelt key of the top": ("sed=1", ["sed=1", "did you mean seed?"]),
-    "misspelt choice": ("model/cell=lsmt", ["model/cell=lsmt", "did you mean lstm?", "gru, lstm, rnn, vanilla"]),
+    "misspelt choice": ("model/cell=lsmt", ["model/cell=lsmt", "did you mean lstm?", "gru", "vanilla"]),
     "misspelt optimizer": ("optimizer=adamv", ["optimizer=adamv", "did you mean adam", "adagrad, adam, adamw"]),
     "misspelt experiment": ("experiment=word_ml", ["experiment=word_ml", "did you mean word_lm?"]),
     "misspelt value of a few": ("precision=float33", ["precision=float33", "did you mean float32?", "bfloat16"]),
@@ -62,6 +62,18 @@ MISTAKES = {
     "half precision on a CPU": ("precision=float16 device=cpu", ["precision=float16", "bfloat16"]),
     "a device that is none": ("device=cuda:x", ["device=cuda:x", "auto, cpu, cuda"]),
     "bidirectional language model": ("model.bidirectional=true", ["model.bidirectional=true", "=false"]),
+    "encoder as a language model": (
+        "model/cell=transformer model.cell.causal=false",
+        ["model.cell", "cannot generate", "set model.cell.causal=true"],
+    ),
+    "heads that do not divide": (
+        "model/cell=slstm model.cell.num_heads=7 model.hidden_size=12",
+        ["model.cell", "num_heads=7", "hidden_size=12", "choose a divisor"],
+    ),
+    "ring inside out": (
+        "model/cell=lru model.cell.min_radius=0.95 model.cell.max_radius=0.9",
+        ["min_radius=0.95", "max_radius=0.9"],
+    ),
     "carried state in shuffled text": ("data.contiguous=false", ["task.carry=true", "task.carry=false"]),
     "slashes in the name": ("run.name=a/b", ["run.name='a/b'", "A-Z a-z 0-9"]),
     "two names for the folder": ("run.name=a run.dir=b", ["run.name=a", "run.dir=b", "one of the two"]),

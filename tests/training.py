@@ -25,6 +25,18 @@ CELLS: dict[str, dict[str, Any]] = {
     "lstm": {"_target_": "rnntrain.cells.lstm.LSTM"},
     "gru": {"_target_": "rnntrain.cells.gru.GRU"},
     "gru_reset_before": {"_target_": "rnntrain.cells.gru.GRU", "reset_after": False},
+    "mingru": {"_target_": "rnntrain.cells.mingru.MinGRU"},
+    "minlstm": {"_target_": "rnntrain.cells.minlstm.MinLSTM"},
+    "sru": {"_target_": "rnntrain.cells.sru.SRU"},
+    "qrnn": {"_target_": "rnntrain.cells.qrnn.QRNN"},
+    "lru": {"_target_": "rnntrain.cells.lru.LRU"},
+    "gated_linear": {"_target_": "rnntrain.cells.gated_linear.GatedLinear"},
+    "rglru": {"_target_": "rnntrain.cells.rglru.RGLRU"},
+    "slstm": {"_target_": "rnntrain.cells.slstm.SLSTM", "num_heads": 2},
+    "mlstm": {"_target_": "rnntrain.cells.mlstm.MLSTM", "num_heads": 2},
+    "deltanet": {"_target_": "rnntrain.cells.deltanet.DeltaNet", "num_heads": 2},
+    "transformer": {"_target_": "rnntrain.cells.transformer.Transformer", "num_heads": 2, "context": 6},
+    "tcn": {"_target_": "rnntrain.cells.tcn.TCN", "levels": 2},
 }
 
 

@@ -48,7 +48,7 @@ class Recurrent(nn.Module, ABC):
     def step(self, x_BD: Tensor, state: State) -> tuple[Tensor, State]:
         """Run one step: return ``y_BH`` and the next state."""
 
-    def gates(self, x_BD: Tensor, state: State) -> dict[str, Tensor]:
+    def gate_values(self, x_BD: Tensor, state: State) -> dict[str, Tensor]:
         """Return the gates of one step, values in [0, 1], by the name that the equations give them; none by default."""
         return {}
 

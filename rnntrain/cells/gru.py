@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from rnntrain.cells.base import Recurrent, last_valid, zero_padding
 from rnntrain.cells.init import Init, initialize
+from rnntrain.native import library, recurrence
 from rnntrain.ranges import PositiveInt
 
 
@@ -22,7 +23,8 @@ class GRU(Recurrent):
 
     Cho et al. 2014, arXiv:1406.1078v3, eqs. 5 to 8, reset the state before the product. Resetting after it, as
     in the first version of that paper, lets one product serve all gates; PyTorch and cuDNN have this form alone,
-    so it is the fast one (`torch.nn.GRU`), and the other is a loop in Python, linear in time.
+    so it is the fast one (`torch.nn.GRU`), and the other is a loop in Python, linear in time. On a processor both
+    run through our own kernels where these are built.
 
     Both forms keep their weights in one `torch.nn.GRU`, gates in the order r, z, n, so that a checkpoint names
     them alike. It has two biases a gate, of which the second is redundant but for c_n.
@@ -62,6 +64,8 @@ class GRU(Recurrent):
     ) -> tuple[Tensor, Tensor]:
         if state is None:
             state = self.initial_state(x_BTD.shape[0])
+        if library.usable(x_BTD, state, *self.gru.all_weights[0]):
+            return self._native(x_BTD, state, lengths_B)
         if lengths_B is not None:
             x_BTD = zero_padding(x_BTD, lengths_B)
         if self.reset_after:
@@ -72,6 +76,16 @@ class GRU(Recurrent):
         if lengths_B is None:
             return y_BTH, last_BH
         return zero_padding(y_BTH, lengths_B), last_valid(y_BTH, lengths_B, state)
+
+    def _native(self, x_BTD: Tensor, h_BH: Tensor, lengths_B: Tensor | None) -> tuple[Tensor, Tensor]:
+        weight_ih, weight_hh, bias_ih, bias_hh = self.gru.all_weights[0]
+        kind, bias_x, bias_h = recurrence.GRU, bias_ih, bias_hh
+        if not self.reset_after:
+            kind, bias_x, bias_h = recurrence.GRU_RESET_BEFORE, bias_ih + bias_hh, None  # type: ignore[assignment]
+        y_BTH, last_BH = recurrence.recur(
+            kind, x_BTD, (h_BH,), weight_ih, weight_hh, bias_x, bias_h, lengths_B=lengths_B
+        )
+        return y_BTH, last_BH
 
     def step(self, x_BD: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         if not self.reset_after:
@@ -85,7 +99,7 @@ class GRU(Recurrent):
         h_BH = (1 - z) * n + z * state
         return h_BH, h_BH
 
-    def gates(self, x_BD: Tensor, state: Tensor) -> dict[str, Tensor]:
+    def gate_values(self, x_BD: Tensor, state: Tensor) -> dict[str, Tensor]:
         weight_ih, weight_hh, bias_ih, bias_hh = self.gru.all_weights[0]
         products_BG = F.linear(x_BD, weight_ih, bias_ih) + F.linear(state, weight_hh, bias_hh)
         r, z, _ = products_BG.chunk(3, -1)  # the same in both forms

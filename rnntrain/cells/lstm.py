@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from rnntrain.cells.base import Recurrent, last_valid, zero_padding
 from rnntrain.cells.init import Init, fill_gate_, initialize
+from rnntrain.native import library, recurrence
 from rnntrain.ranges import PositiveInt
 
 # Far beyond any pre-activation, so that a sigmoid is exactly 0 or 1, and within float16, which ends at 65504.
@@ -30,7 +31,8 @@ class LSTM(Recurrent):
 
     Hochreiter and Schmidhuber 1997, with the forget gate of Gers, Schmidhuber and Cummins 2000; the equations
     are those of Graves 2013, arXiv:1308.0850, eqs. 7 to 11, without its peephole weights. `torch.nn.LSTM` computes
-    it, with gates in the order i, f, g, o and two biases a gate, of which the second is redundant.
+    it, or our own kernels on a processor where these are built, with gates in the order i, f, g, o and two biases a
+    gate, of which the second is redundant.
 
     The state is the tuple ``(h_BH, c_BH)`` and starts at zero. Each U starts orthogonal, each W Xavier uniform
     and the biases zero, or all of them U(-1/√H, 1/√H), PyTorch's own, with ``init="uniform"``. Then b_f is set to
@@ -76,6 +78,12 @@ class LSTM(Recurrent):
         self, x_BTD: Tensor, state: tuple[Tensor, Tensor] | None = None, lengths_B: Tensor | None = None
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         h_BH, c_BH = self.initial_state(x_BTD.shape[0]) if state is None else state
+        weight_ih, weight_hh, bias_ih, bias_hh = self.lstm.all_weights[0]
+        if library.usable(x_BTD, h_BH, c_BH, weight_ih, weight_hh, bias_ih, bias_hh):
+            y_BTH, last_h_BH, last_c_BH = recurrence.recur(
+                recurrence.LSTM, x_BTD, (h_BH, c_BH), weight_ih, weight_hh, bias_ih, bias_hh, lengths_B=lengths_B
+            )
+            return y_BTH, (last_h_BH, last_c_BH)
         if lengths_B is None or _known_to_be_full(lengths_B, x_BTD.shape[1]):
             y_BTH, (h_1BH, c_1BH) = self.lstm(x_BTD, (h_BH[None], c_BH[None]))
             return y_BTH, (h_1BH[0], c_1BH[0])
@@ -118,7 +126,7 @@ class LSTM(Recurrent):
         h_BH = torch.sigmoid(o) * torch.tanh(c_BH)
         return h_BH, (h_BH, c_BH)
 
-    def gates(self, x_BD: Tensor, state: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
+    def gate_values(self, x_BD: Tensor, state: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
         i, f, _, o = self._products(x_BD, state[0])
         return {"i": torch.sigmoid(i), "f": torch.sigmoid(f), "o": torch.sigmoid(o)}
 

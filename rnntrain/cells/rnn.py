@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from rnntrain.cells.base import Recurrent, last_valid, zero_padding
 from rnntrain.cells.init import Init, initialize
+from rnntrain.native import library, recurrence
 from rnntrain.ranges import PositiveInt
 
 
@@ -19,7 +20,8 @@ class RNN(Recurrent):
     """h_t = φ(W_ih x_t + b_ih + W_hh h_{t-1} + b_hh), with φ = tanh or relu
 
     Elman 1990, "Finding structure in time"; with relu, Le, Jaitly and Hinton 2015, arXiv:1504.00941.
-    `torch.nn.RNN` computes it; the second bias is redundant and stays because cuDNN has it.
+    `torch.nn.RNN` computes it, or our own kernels on a processor where these are built; the second bias is redundant
+    and stays because cuDNN has it.
 
     The state is ``h_BH`` and starts at zero. W_hh starts orthogonal, W_ih Xavier uniform and the biases zero, or
     all of them U(-1/√H, 1/√H), PyTorch's own, with ``init="uniform"``.
@@ -55,6 +57,13 @@ class RNN(Recurrent):
     ) -> tuple[Tensor, Tensor]:
         if state is None:
             state = self.initial_state(x_BTD.shape[0])
+        weight_ih, weight_hh, bias_ih, bias_hh = self.rnn.all_weights[0]
+        if library.usable(x_BTD, state, weight_ih, weight_hh, bias_ih, bias_hh):
+            kind = recurrence.RNN_TANH if self.rnn.nonlinearity == "tanh" else recurrence.RNN_RELU
+            y_BTH, last_BH = recurrence.recur(
+                kind, x_BTD, (state,), weight_ih, weight_hh, bias_ih, bias_hh, lengths_B=lengths_B
+            )
+            return y_BTH, last_BH
         if lengths_B is not None:
             x_BTD = zero_padding(x_BTD, lengths_B)
         y_BTH, last_1BH = self.rnn(x_BTD, state[None])

@@ -19,9 +19,21 @@ from torch import Tensor
 
 from rnntrain.batch import length_mask
 from rnntrain.cells.base import Recurrent, State, detach, map_state, select_rows
+from rnntrain.cells.deltanet import DeltaNet
+from rnntrain.cells.gated_linear import GatedLinear
 from rnntrain.cells.gru import GRU
+from rnntrain.cells.lru import LRU
 from rnntrain.cells.lstm import LSTM
+from rnntrain.cells.mingru import MinGRU
+from rnntrain.cells.minlstm import MinLSTM
+from rnntrain.cells.mlstm import MLSTM
+from rnntrain.cells.qrnn import QRNN
+from rnntrain.cells.rglru import RGLRU
 from rnntrain.cells.rnn import RNN
+from rnntrain.cells.slstm import SLSTM
+from rnntrain.cells.sru import SRU
+from rnntrain.cells.tcn import TCN
+from rnntrain.cells.transformer import Transformer
 from rnntrain.cells.vanilla import Vanilla
 from rnntrain.models.backbone import Backbone
 
@@ -32,6 +44,23 @@ CELLS: dict[str, Callable[[int, int], Recurrent]] = {
     "lstm": LSTM,
     "gru": GRU,
     "gru_reset_before": partial(GRU, reset_after=False),
+    "mingru": MinGRU,
+    "minlstm": MinLSTM,
+    "sru": SRU,
+    "qrnn": partial(QRNN, window=3),
+    "lru": LRU,
+    "lru_real": partial(LRU, eigenvalues="real"),
+    "gated_linear": GatedLinear,
+    "rglru": RGLRU,
+    "slstm": SLSTM,
+    "slstm_heads": lambda D, H: SLSTM(D, H + 1, num_heads=3),
+    "mlstm": MLSTM,
+    "mlstm_heads": lambda D, H: MLSTM(D, H + 1, num_heads=2),
+    "deltanet": lambda D, H: DeltaNet(D, H + 1, num_heads=2),
+    "deltanet_negative": partial(DeltaNet, gated=False, negative=True),
+    "transformer": lambda D, H: Transformer(D, H + 3, num_heads=2, context=4, feedforward_size=6),
+    "transformer_blocks": lambda D, H: Transformer(D, D, num_heads=2, context=2, feedforward_size=6),
+    "tcn": partial(TCN, levels=2, kernel_size=2),
 }
 STACKS: dict[str, Callable[[int, int], Recurrent]] = {
     "stack": partial(Backbone, cell=LSTM, num_layers=2),
@@ -48,6 +77,12 @@ BIDIRECTIONAL: dict[str, Callable[[int, int], Recurrent]] = {
     "bidirectional": partial(Backbone, cell=LSTM, num_layers=2, bidirectional=True),
     "bidirectional_residual_norm": lambda D, H: Backbone(
         D, H, GRU, num_layers=2, residual=True, norm=True, bidirectional=True
+    ),
+    "bidirectional_transformer": partial(
+        Backbone, cell=lambda D, H: Transformer(D, H + 1, num_heads=1, context=2), bidirectional=True
+    ),
+    "encoder": lambda D, H: Backbone(
+        D, H + 1, lambda D, H: Transformer(D, H, num_heads=1, context=2, causal=False), num_layers=2, norm=True
     ),
 }
 STEPWISE = CELLS | STACKS
@@ -266,7 +301,9 @@ def test_one_row_of_one_step(name: str, dtype: torch.dtype, length: int | None) 
         expected = torch.zeros(1, 1, recurrent.output_size, dtype=dtype), state
     else:
         # The same row in a longer batch: a single row or step takes other paths through the kernels.
-        expected = recurrent(x_BTD.expand(3, -1, -1), map_state(lambda s: s.expand(3, -1).contiguous(), state))
+        expected = recurrent(
+            x_BTD.expand(3, -1, -1), map_state(lambda s: s.expand(3, *s.shape[1:]).contiguous(), state)
+        )
         expected = expected[0][:1], rows(expected[1], 0, 1)
     assert_same_with_gradients(actual, expected, x_BTD, state, recurrent)
 
@@ -381,5 +418,5 @@ def test_wrong_input_width_is_refused(name: str, lengths: tuple[int, ...] | None
 def test_bidirectional_refuses_to_step(name: str) -> None:
     recurrent = build(name)
     assert recurrent.bidirectional
-    with pytest.raises(NotImplementedError, match=r"set model\.bidirectional=false"):
+    with pytest.raises(NotImplementedError, match=r"set model\.(bidirectional=false|cell\.causal=true)"):
         recurrent.step(torch.randn(2, INPUT_SIZE), recurrent.initial_state(2))

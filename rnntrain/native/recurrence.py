@@ -1,0 +1,205 @@
+"""Recurrences with their time loop in C++: one call for all steps, and one for all gradients."""
+
+# B batch, T time, D input, H hidden, G = gates · H, E what is kept a step beside the gates, O further weights
+
+from __future__ import annotations
+
+import ctypes
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from rnntrain.native.library import function
+
+
+class Kind(NamedTuple):
+    """What the C++ side calls a cell, and the sizes of its weights and of what it keeps, in units of H.
+
+    Attributes:
+        constant: further numbers kept a step.
+    """
+
+    name: str
+    gates: int
+    extra: int = 0
+    constant: int = 0
+    options: int = 0
+    has_cell_state: bool = False
+    keeps_gates: bool = True
+
+
+RNN_TANH = Kind("rnn_tanh", 1, keeps_gates=False)
+RNN_RELU = Kind("rnn_relu", 1, keeps_gates=False)
+GRU = Kind("gru", 3, extra=1)
+GRU_RESET_BEFORE = Kind("gru_reset_before", 3)
+LSTM = Kind("lstm", 4, extra=1, has_cell_state=True)
+# Gates in the order o, i, f, g. Options of the first: from c to o, i, f. Of the last: the gain of the recurrent
+# product's norm (4H), gain and bias of the cell's; its input comes normed.
+PEEPHOLE_LSTM = Kind("peephole_lstm", 4, extra=1, options=3, has_cell_state=True)
+NOISY_LSTM = Kind("noisy_lstm", 4, extra=2, has_cell_state=True)
+LAYER_NORM_LSTM = Kind("layer_norm_lstm", 4, extra=6, constant=1, options=6, has_cell_state=True)
+
+
+class Noise(NamedTuple):
+    """What is drawn for one sequence; None where there is none of its kind.
+
+    Attributes:
+        update_BH: factors of the candidate g.
+        zone_cell_TBH: the share of the last cell that each unit keeps.
+        zone_hidden_TBH: the share of the last output that each unit keeps.
+    """
+
+    update_BH: Tensor | None = None
+    zone_cell_TBH: Tensor | None = None
+    zone_hidden_TBH: Tensor | None = None
+
+
+NO_NOISE = Noise()
+_NOISE = ("update", "zone_c", "zone_h")
+_POINTERS = ("lengths", "x", "weight_x", "bias_x", "weight_h", "bias_h", "options", *_NOISE, "h0", "c0")
+_OUTPUTS = ("y", "h_last", "c_last", "gates", "extra")
+_GRADIENTS = ("y", "h_last", "c_last", "x", "weight_x", "bias_x", "weight_h", "bias_h", "options", "h0", "c0")
+
+
+class _Sequence(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_int64) for name in "BTDH"] + [
+        (name, ctypes.c_void_p) for name in (*_POINTERS, *_OUTPUTS)
+    ]
+
+
+class _Gradients(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_void_p) for name in _GRADIENTS]
+
+
+def recur(
+    kind: Kind,
+    x_BTD: Tensor,
+    state: tuple[Tensor, ...],
+    weight_GD: Tensor | None,
+    weight_GH: Tensor,
+    bias_x_G: Tensor | None = None,
+    bias_h_G: Tensor | None = None,
+    options_O: Tensor | None = None,
+    lengths_B: Tensor | None = None,
+    noise: Noise = NO_NOISE,
+) -> tuple[Tensor, ...]:
+    """Return ``y_BTH`` and each part of the state after each row's last valid step.
+
+    Padding is inert: the kernels neither read the input there nor give it a gradient, and write zeros.
+
+    Args:
+        kind: which cell.
+        x_BTD: the input; or the gates' share of it, ``x_BTG``, where `weight_GD` is None.
+        state: ``(h_BH,)`` or ``(h_BH, c_BH)``.
+        bias_x_G: added to the input's share.
+        bias_h_G: added to the product with the state.
+        options_O: the cell's own further weights, in the order of its kernel.
+        noise: of `NOISY_LSTM` and `LAYER_NORM_LSTM`; has no gradient.
+
+    Raises:
+        RuntimeError: if a shape does not fit the others.
+    """
+    h_BH, c_BH = state if kind.has_cell_state else (*state, None)
+    _check(kind, x_BTD, state, weight_GD, weight_GH, bias_x_G, bias_h_G, options_O, lengths_B, noise)
+    keep = torch.is_grad_enabled()
+    result: tuple[Tensor, ...] = _Recurrence.apply(
+        kind, keep, lengths_B, x_BTD, weight_GD, bias_x_G, weight_GH, bias_h_G, options_O, *noise, h_BH, c_BH
+    )
+    return result
+
+
+def _check(
+    kind: Kind,
+    x_BTD: Tensor,
+    state: tuple[Tensor, ...],
+    weight_GD: Tensor | None,
+    weight_GH: Tensor,
+    bias_x_G: Tensor | None,
+    bias_h_G: Tensor | None,
+    options_O: Tensor | None,
+    lengths_B: Tensor | None,
+    noise: Noise,
+) -> None:
+    """Refuse what would make a kernel read beyond its memory."""
+    G, H = weight_GH.shape
+    D = G if weight_GD is None else weight_GD.shape[1]
+    if x_BTD.dim() != 3 or x_BTD.shape[2] != D:
+        raise RuntimeError(f"input has shape {tuple(x_BTD.shape)}, expected [batch, time, {D}]")
+    B, T, _ = x_BTD.shape
+    expected: list[tuple[str, Tensor | None, tuple[int, ...]]] = [
+        ("recurrent weights", weight_GH, (kind.gates * H, H)),
+        ("input weights", weight_GD, (G, D)),
+        ("input bias", bias_x_G, (G,)),
+        ("recurrent bias", bias_h_G, (G,)),
+        ("options", options_O, (kind.options * H,)),
+        ("lengths", lengths_B, (B,)),
+        ("update noise", noise.update_BH, (B, H)),
+        ("cell zoneout", noise.zone_cell_TBH, (T, B, H)),
+        ("hidden zoneout", noise.zone_hidden_TBH, (T, B, H)),
+        *(("state", part, (B, H)) for part in state),
+    ]
+    for name, tensor, shape in expected:
+        if tensor is not None and tuple(tensor.shape) != shape:
+            raise RuntimeError(f"{name}: shape {tuple(tensor.shape)}, expected {shape}")
+    if kind.options and options_O is None:
+        raise RuntimeError(f"{kind.name} needs its options")
+
+
+class _Recurrence(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, kind: Kind, keep: bool, lengths_B: Tensor | None, *inputs: Tensor | None) -> Any:
+        tensors = [None if x is None else x.detach().contiguous() for x in inputs]
+        lengths_B = None if lengths_B is None else lengths_B.long().contiguous()
+        given: dict[str, Tensor | None] = dict(zip(_POINTERS, (lengths_B, *tensors), strict=True))
+        x_BTD, h_BH = given["x"], given["h0"]
+        assert x_BTD is not None
+        assert h_BH is not None
+        (B, T, _), H = x_BTD.shape, h_BH.shape[1]
+        made: dict[str, Tensor | None] = dict.fromkeys(_OUTPUTS)
+        made["y"] = h_BH.new_empty(B, T, H)
+        made["h_last"] = torch.empty_like(h_BH)
+        if kind.has_cell_state:
+            made["c_last"] = torch.empty_like(h_BH)
+        if keep and kind.keeps_gates:
+            made["gates"] = h_BH.new_empty(B, T, kind.gates * H)
+        if keep and kind.extra:
+            made["extra"] = h_BH.new_empty(B, T, kind.extra * H + kind.constant)
+        _call(f"{kind.name}_forward", _sequence(given | made))
+        if keep:
+            kept = given | {name: made[name] for name in ("y", "gates", "extra")}
+            ctx.kind, ctx.names = kind, list(kept)
+            ctx.save_for_backward(*kept.values())
+        ctx.set_materialize_grads(False)
+        return tuple(made[name] for name in ("y", "h_last", "c_last") if made[name] is not None)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
+        kept: dict[str, Tensor | None] = dict(zip(ctx.names, ctx.saved_tensors, strict=True))
+        found: dict[str, Tensor | None] = dict.fromkeys(_GRADIENTS)
+        for name, grad in zip(_OUTPUTS, grads, strict=False):
+            found[name] = None if grad is None else grad.contiguous()
+        wanted = dict(zip(_POINTERS, ctx.needs_input_grad[2:], strict=True))
+        for name in _POINTERS[1:]:
+            like = kept[name]
+            if name in _GRADIENTS and like is not None and (wanted[name] or name in ("h0", "c0", "weight_h")):
+                found[name] = torch.empty_like(like)
+        _call(f"{ctx.kind.name}_backward", _sequence(kept), ctypes.byref(_Gradients(**_addresses(found))))
+        return None, None, None, *(found.get(name) if wanted[name] else None for name in _POINTERS[1:])
+
+
+def _sequence(tensors: dict[str, Tensor | None]) -> Any:
+    x, h0 = tensors["x"], tensors["h0"]
+    assert x is not None
+    assert h0 is not None
+    return ctypes.byref(_Sequence(*x.shape, h0.shape[1], **_addresses(tensors)))
+
+
+def _addresses(tensors: dict[str, Tensor | None]) -> dict[str, int | None]:
+    return {name: None if x is None else x.data_ptr() for name, x in tensors.items()}
+
+
+def _call(name: str, *arguments: Any) -> None:
+    if function(name)(*arguments, torch.get_num_threads()) != 0:
+        raise MemoryError(f"{name}: no memory for the time loop")

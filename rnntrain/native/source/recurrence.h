@@ -1,0 +1,111 @@
+// The time loop of a recurrence, forward and backward, for every cell that is one product with the state a step.
+//
+// Each thread owns some rows of the batch and takes them through all steps, so that threads never wait for each other
+// and a row's state stays in its core's cache. Time goes in chunks small enough for that cache: products with the
+// input, its gradient and the weights' gradients are taken for a whole chunk while what they read is still there.
+// forward.h and backward.h hold the two loops.
+//
+// A cell says what happens between the products (see cells.h). Shapes: x (B,T,D), weight_x (G,D), weight_h (G,H),
+// gates (B,T,G), extra (B,T,E), states (B,H); all of them contiguous.
+
+#pragma once
+
+#include "parallel.h"
+#include "product.h"
+
+extern "C" {
+struct Sequence {
+  int64_t B, T, D, H;
+  const int64_t* lengths;   // valid steps of each row, or null
+  const float* x;           // or the gates' share of the input, (B,T,G), where weight_x is null
+  const float* weight_x;
+  const float* bias_x;
+  const float* weight_h;
+  const float* bias_h;
+  const float* options;     // the cell's own further weights, or null
+  const float* update;      // factors of the candidate g, (B,H), or null
+  const float* zone_c;      // the share of the last cell and output that is kept, (T,B,H), or null
+  const float* zone_h;
+  const float* h0;
+  const float* c0;
+  float* y;
+  float* h_last;
+  float* c_last;
+  float* gates;             // kept for the backward pass; null in inference
+  float* extra;
+};
+
+struct Gradients {
+  const float* y;           // each of the first three may be null, for zero
+  const float* h_last;
+  const float* c_last;
+  float* x;                 // null where nobody asks for it
+  float* weight_x;
+  float* bias_x;
+  float* weight_h;
+  float* bias_h;
+  float* options;
+  float* h0;
+  float* c0;
+};
+}
+
+// One row at one step, forward: `gates` holds the input's share and then what the cell keeps.
+struct Forward {
+  int H;
+  size_t b, t;
+  float* gates;
+  const float* recurrent;
+  float* h;
+  float* c;
+  float* extra;
+  float* y;
+};
+
+// One row at one step, backward: dh and dc hold the gradients of the state after the step and then, but for the
+// share that goes through the product with weight_h, of the state before. `recurrent` gets the gradient of what that
+// product gave, and gates_out that of the input's share.
+struct Backward {
+  int H;
+  size_t b, t;
+  const float* dy;
+  const float* gates;
+  const float* extra;
+  const float* h_before;
+  const float* c_before;
+  const float* y;
+  float* dh;
+  float* dc;
+  float* gates_out;
+  float* recurrent;
+  float* kept;  // `recurrent` again, for the weights, where it is not gates_out
+  float* options;
+};
+
+// How much of a chunk is kept in cache, and how many steps are summed before a weight gradient is touched again.
+constexpr int CHUNK_FLOATS = 65536, OUTER_STEPS = 128;
+
+inline int chunk_steps(int T, int rows, int G) {
+  const int steps = CHUNK_FLOATS / std::max(1, rows * G) / TILE_ROWS * TILE_ROWS;
+  return std::min(T, std::max(TILE_ROWS, steps));
+}
+
+// Where the second factor is packed, for a cell of two products: behind the first (H × 2H or its transpose).
+inline size_t second_product(int H) { return Scratch::rounded(static_cast<size_t>(2 * H) * padded(H) + LANES * H); }
+
+inline void pack_share(float* packed, const float* from, int K, int N, ptrdiff_t row_stride, ptrdiff_t column_stride,
+                       int thread, int num_threads) {
+  for (int p = thread; p < num_panels(N); p += num_threads) pack_panel(packed, from, K, N, row_stride, column_stride, p);
+}
+
+inline int valid_steps(const Sequence& s, int row) {
+  return s.lengths ? static_cast<int>(std::min<int64_t>(s.T, std::max<int64_t>(0, s.lengths[row])))
+                   : static_cast<int>(s.T);
+}
+
+// The most valid steps that any of these rows has.
+inline int longest(const Sequence& s, Share rows) {
+  int steps = 0;
+  for (int b = rows.begin; b < rows.end; ++b) steps = std::max(steps, valid_steps(s, b));
+  return steps;
+}
