@@ -18,9 +18,16 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from rnntrain.batch import length_mask
+from rnntrain.cells.antisymmetric import Antisymmetric
 from rnntrain.cells.base import Recurrent, State, detach, map_state, select_rows
+from rnntrain.cells.clockwork import Clockwork
+from rnntrain.cells.cornn import CoRNN
 from rnntrain.cells.gru import GRU
+from rnntrain.cells.indrnn import IndRNN
+from rnntrain.cells.irnn import IRNN
+from rnntrain.cells.leaky import Leaky
 from rnntrain.cells.lstm import LSTM
+from rnntrain.cells.orthogonal import Orthogonal
 from rnntrain.cells.rnn import RNN
 from rnntrain.cells.vanilla import Vanilla
 from rnntrain.models.backbone import Backbone
@@ -32,6 +39,16 @@ CELLS: dict[str, Callable[[int, int], Recurrent]] = {
     "lstm": LSTM,
     "gru": GRU,
     "gru_reset_before": partial(GRU, reset_after=False),
+    "leaky": Leaky,
+    "clockwork": partial(Clockwork, periods=(1, 2, 4, 2, 3)),
+    "irnn": IRNN,
+    "orthogonal": Orthogonal,
+    "orthogonal_exp": partial(Orthogonal, nonlinearity="tanh", map="exp"),
+    "indrnn": IndRNN,
+    "indrnn_bounded": partial(IndRNN, nonlinearity="tanh", t_max=6),
+    "antisymmetric": Antisymmetric,
+    "antisymmetric_gated": partial(Antisymmetric, gated=True),
+    "cornn": CoRNN,
 }
 STACKS: dict[str, Callable[[int, int], Recurrent]] = {
     "stack": partial(Backbone, cell=LSTM, num_layers=2),
