@@ -22,13 +22,19 @@ from rnntrain.cells.antisymmetric import Antisymmetric
 from rnntrain.cells.base import Recurrent, State, detach, map_state, select_rows
 from rnntrain.cells.clockwork import Clockwork
 from rnntrain.cells.cornn import CoRNN
+from rnntrain.cells.coupled_lstm import CoupledLSTM
+from rnntrain.cells.dilated import Dilated
 from rnntrain.cells.gru import GRU
 from rnntrain.cells.indrnn import IndRNN
 from rnntrain.cells.irnn import IRNN
+from rnntrain.cells.janet import JANET
 from rnntrain.cells.leaky import Leaky
 from rnntrain.cells.lstm import LSTM
 from rnntrain.cells.orthogonal import Orthogonal
+from rnntrain.cells.peephole_lstm import PeepholeLSTM
+from rnntrain.cells.projected_lstm import ProjectedLSTM
 from rnntrain.cells.rnn import RNN
+from rnntrain.cells.skip import Skip
 from rnntrain.cells.vanilla import Vanilla
 from rnntrain.models.backbone import Backbone
 
@@ -39,8 +45,15 @@ CELLS: dict[str, Callable[[int, int], Recurrent]] = {
     "lstm": LSTM,
     "gru": GRU,
     "gru_reset_before": partial(GRU, reset_after=False),
+    "peephole_lstm": PeepholeLSTM,
+    "projected_lstm": partial(ProjectedLSTM, projection_size=3),
+    "coupled_lstm": CoupledLSTM,
+    "janet": JANET,
     "leaky": Leaky,
     "clockwork": partial(Clockwork, periods=(1, 2, 4, 2, 3)),
+    "dilated": partial(Dilated, dilations=(2, 1, 4)),
+    "dilated_lstm": partial(Dilated, dilations=(3,), inner="lstm"),
+    "skip": partial(Skip, skip=4),
     "irnn": IRNN,
     "orthogonal": Orthogonal,
     "orthogonal_exp": partial(Orthogonal, nonlinearity="tanh", map="exp"),
