@@ -1,6 +1,6 @@
 """The coupled oscillatory network: damped oscillators that the input drives."""
 
-# B batch, T time, D input, H hidden
+# B batch, T time, S = T + 1 states, D input, H hidden
 
 from __future__ import annotations
 
@@ -68,3 +68,63 @@ class CoRNN(ProjectedCell):
         z_BH = z_BH + self.step_size * (force_BH - pull_BH)
         y_BH = y_BH + self.step_size * z_BH
         return y_BH, (y_BH, z_BH)
+
+    def scan(
+        self, products_TBG: Tensor, state: tuple[Tensor, Tensor], weights: Any, valid_TB: Tensor | None
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        if valid_TB is not None:
+            # The velocity is in no output, and an oscillator left alone would move on.
+            return super().scan(products_TBG, state, weights, valid_TB)
+        constants = self.step_size, self.stiffness, self.damping
+        y_TBH, z_BH = _OscillatorScan.apply(products_TBG, *state, self.from_state.weight, *constants)
+        return y_TBH, (y_TBH[-1], z_BH)
+
+
+class _OscillatorScan(torch.autograd.Function):
+    """All steps in one pass, with the gradients of the weights in one product over time."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x_TBH: Tensor,
+        y_BH: Tensor,
+        z_BH: Tensor,
+        weight_H2H: Tensor,
+        step_size: float,
+        stiffness: float,
+        damping: float,
+    ) -> tuple[Tensor, Tensor]:
+        ctx.x_dtype, ctx.constants = x_TBH.dtype, (step_size, stiffness, damping)
+        with torch.autocast(x_TBH.device.type, enabled=False):
+            x_TBH = x_TBH.to(weight_H2H.dtype)  # autocast hands over half precision
+            # y and z side by side, so that one product serves both
+            state_SB2H = x_TBH.new_empty(len(x_TBH) + 1, y_BH.shape[0], 2, y_BH.shape[1])
+            state_SB2H[0, :, 0], state_SB2H[0, :, 1] = y_BH, z_BH
+            force_TBH, transposed = torch.empty_like(x_TBH), weight_H2H.t().contiguous()
+            joined, y, z = state_SB2H.flatten(2).unbind(), state_SB2H[:, :, 0].unbind(), state_SB2H[:, :, 1].unbind()
+            for t, (x_BH, force_BH) in enumerate(zip(x_TBH.unbind(), force_TBH.unbind(), strict=True)):
+                torch.addmm(x_BH, joined[t], transposed, out=force_BH).tanh_()
+                torch.mul(z[t], 1 - step_size * damping, out=z[t + 1])
+                z[t + 1].add_(force_BH, alpha=step_size).sub_(y[t], alpha=step_size * stiffness)
+                torch.add(y[t], z[t + 1], alpha=step_size, out=y[t + 1])
+        ctx.save_for_backward(state_SB2H, force_TBH, weight_H2H)
+        return state_SB2H[1:, :, 0].contiguous(), state_SB2H[-1, :, 1].clone()
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad_TBH: Tensor, z_grad_BH: Tensor) -> tuple[Tensor | None, ...]:
+        state_SB2H, force_TBH, weight_H2H = ctx.saved_tensors
+        step_size, stiffness, damping = ctx.constants
+        with torch.autocast(grad_TBH.device.type, enabled=False):
+            # tanh' Δt of all steps; times the gradient by z_t, it becomes that by x_t, in place.
+            a_grad_TBH = (1 - force_TBH * force_TBH).mul_(step_size)
+            y_grads = torch.cat([torch.zeros_like(grad_TBH[:1]), grad_TBH]).unbind()
+            z_grad_BH, (from_y_HH, from_z_HH) = z_grad_BH.clone(), weight_H2H.chunk(2, 1)
+            for t, a_grad_BH in reversed(list(enumerate(a_grad_TBH.unbind()))):
+                z_grad_BH.add_(y_grads[t + 1], alpha=step_size)
+                a_grad_BH.mul_(z_grad_BH)
+                y_grads[t].add_(y_grads[t + 1]).sub_(z_grad_BH, alpha=step_size * stiffness)
+                y_grads[t].addmm_(a_grad_BH, from_y_HH)
+                z_grad_BH.mul_(1 - step_size * damping).addmm_(a_grad_BH, from_z_HH)
+            weight_grad = a_grad_TBH.flatten(0, 1).t() @ state_SB2H[:-1].flatten(2).flatten(0, 1)
+        return a_grad_TBH.to(ctx.x_dtype), y_grads[0], z_grad_BH, weight_grad, None, None, None

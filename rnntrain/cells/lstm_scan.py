@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import torch
@@ -106,17 +107,20 @@ class _LSTMScan(torch.autograd.Function):
         gates_TBKH, h_SBP, c_SBH, tanh_TBH, out_TBH, *given = ctx.saved_tensors
         weights = LSTMWeights(*given)
         with torch.autocast(grad_TBP.device.type, enabled=False):
-            slopes_TBKH, to_c_TBH = _slopes(gates_TBKH, c_SBH, tanh_TBH)
             h_grad_SBP = torch.cat([torch.zeros_like(h_SBP[:1]), grad_TBP])
             c_grad_BH = grad_c_BH.clone()
-            forget_TBH = gates_TBKH[:, :, -2]
-            _run_back(h_grad_SBP, c_grad_BH, slopes_TBKH, to_c_TBH, forget_TBH, weights)
-            grad_TBG = slopes_TBKH.flatten(2)
+            grads_TBKH = torch.empty_like(gates_TBKH)
+            for block in time_blocks(len(gates_TBKH), gates_TBKH[0].numel()):
+                gates_tBKH = gates_TBKH[block]
+                slopes = gate_slopes(gates_tBKH, c_SBH[:-1][block], tanh_TBH[block], grads_TBKH[block])
+                h_grad_sBP = h_grad_SBP[block.start : block.stop + 1]
+                _run_back(h_grad_sBP, c_grad_BH, *slopes, gates_tBKH[:, :, -2], weights)
+            grad_TBG = grads_TBKH.flatten(2)
             hidden_grad = grad_TBG.flatten(0, 1).t() @ h_SBP[:-1].flatten(0, 1)
             peephole_grad = projection_grad = None
             if weights.peephole is not None:
-                from_new = (slopes_TBKH[:, :, :1] * c_SBH[1:, :, None]).sum((0, 1))
-                from_old = (slopes_TBKH[:, :, 1:-1] * c_SBH[:-1, :, None]).sum((0, 1))
+                from_new = (grads_TBKH[:, :, :1] * c_SBH[1:, :, None]).sum((0, 1))
+                from_old = (grads_TBKH[:, :, 1:-1] * c_SBH[:-1, :, None]).sum((0, 1))
                 peephole_grad = torch.cat([from_new, from_old]).flatten()
             if weights.projection_PH is not None:
                 projection_grad = h_grad_SBP[1:].flatten(0, 1).t() @ out_TBH.flatten(0, 1)
@@ -160,25 +164,44 @@ def _run(
             torch.mm(out_BH, weights.projection_PH.t(), out=h[t + 1])
 
 
-def _slopes(gates_TBKH: Tensor, c_SBH: Tensor, tanh_TBH: Tensor) -> tuple[Tensor, Tensor]:
+# Steps are taken back in blocks whose gates fit into a processor's cache.
+BLOCK_ELEMENTS = 2**17
+
+
+def time_blocks(num_steps: int, step_elements: int) -> Iterator[slice]:
+    """Cut the time steps into blocks, the last one first."""
+    size = max(1, BLOCK_ELEMENTS // step_elements)
+    for stop in range(num_steps, 0, -size):
+        yield slice(max(0, stop - size), stop)
+
+
+def gate_slopes(
+    gates_TBKH: Tensor, old_c_TBH: Tensor, tanh_TBH: Tensor, out: Tensor, update_BH: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """Return what the gates' gradients are multiples of: o of that of the output, the others of that of the cell.
 
-    The second is d out / d c.
+    The second is d output / d tanh's argument.
+
+    Args:
+        out: takes the first.
+        update_BH: factors of the candidate g.
     """
-    g_TBH, f_TBH, old_TBH = gates_TBKH[:, :, -1], gates_TBKH[:, :, -2], c_SBH[:-1]
-    slopes_TBKH = torch.empty_like(gates_TBKH)
+    g_TBH, f_TBH = gates_TBKH[:, :, -1], gates_TBKH[:, :, -2]
     sigmoids = gates_TBKH[:, :, :-1]
-    torch.mul(sigmoids, 1 - sigmoids, out=slopes_TBKH[:, :, :-1])
-    slopes_TBKH[:, :, 0] *= tanh_TBH
+    torch.mul(sigmoids, 1 - sigmoids, out=out[:, :, :-1])
+    out[:, :, 0] *= tanh_TBH
     if gates_TBKH.shape[2] == 3:
         write_TBH = 1 - f_TBH
-        slopes_TBKH[:, :, 1] *= old_TBH - g_TBH
+        out[:, :, 1] *= old_c_TBH - g_TBH
     else:
         write_TBH = gates_TBKH[:, :, 1]
-        slopes_TBKH[:, :, 1] *= g_TBH
-        slopes_TBKH[:, :, 2] *= old_TBH
-    torch.mul(write_TBH, 1 - g_TBH * g_TBH, out=slopes_TBKH[:, :, -1])
-    return slopes_TBKH, gates_TBKH[:, :, 0] * (1 - tanh_TBH * tanh_TBH)
+        out[:, :, 1] *= g_TBH
+        out[:, :, 2] *= old_c_TBH
+    torch.mul(write_TBH, 1 - g_TBH * g_TBH, out=out[:, :, -1])
+    if update_BH is not None:
+        out[:, :, 1] *= update_BH
+        out[:, :, -1] *= update_BH
+    return out, gates_TBKH[:, :, 0] * (1 - tanh_TBH * tanh_TBH)
 
 
 def _run_back(
@@ -190,10 +213,10 @@ def _run_back(
     weights: LSTMWeights,
 ) -> None:
     """Turn slopes into the gates' gradients and `h_grad_SBP`, `c_grad_BH` into those of the states, all in place."""
-    hidden_size, peephole = c_grad_BH.shape[-1], weights.peephole
-    p_o = p_if = None
-    if peephole is not None:
-        p_o, p_if = peephole[:hidden_size], peephole[hidden_size:].view(-1, hidden_size)
+    p_o, old_peepholes = None, []
+    if weights.peephole is not None:
+        p_o, *p_if = weights.peephole.split(c_grad_BH.shape[-1])
+        old_peepholes = [(slopes_TBKH[:, :, k].unbind(), p) for k, p in enumerate(p_if, 1)]
     h_grads, grads, to_c, forgets = (z.unbind() for z in (h_grad_SBP, slopes_TBKH.flatten(2), to_c_TBH, forget_TBH))
     o_grads, others = slopes_TBKH[:, :, 0].unbind(), slopes_TBKH[:, :, 1:].unbind()
     c_grad_B1H = c_grad_BH[:, None]
@@ -205,6 +228,6 @@ def _run_back(
             c_grad_BH.addcmul_(o_grads[t], p_o)
         others[t].mul_(c_grad_B1H)
         c_grad_BH.mul_(forgets[t])
-        if p_if is not None:
-            c_grad_BH.add_((others[t][:, :-1] * p_if).sum(1))
+        for gate_grads, p in old_peepholes:
+            c_grad_BH.addcmul_(gate_grads[t], p)
         h_grads[t].addmm_(grads[t], weights.hidden_GP)

@@ -28,11 +28,15 @@ from rnntrain.cells.gru import GRU
 from rnntrain.cells.indrnn import IndRNN
 from rnntrain.cells.irnn import IRNN
 from rnntrain.cells.janet import JANET
+from rnntrain.cells.layernorm_gru import LayerNormGRU
+from rnntrain.cells.layernorm_lstm import LayerNormLSTM
 from rnntrain.cells.leaky import Leaky
 from rnntrain.cells.lstm import LSTM
 from rnntrain.cells.orthogonal import Orthogonal
 from rnntrain.cells.peephole_lstm import PeepholeLSTM
 from rnntrain.cells.projected_lstm import ProjectedLSTM
+from rnntrain.cells.regularized_gru import RegularizedGRU
+from rnntrain.cells.regularized_lstm import RegularizedLSTM
 from rnntrain.cells.rnn import RNN
 from rnntrain.cells.skip import Skip
 from rnntrain.cells.vanilla import Vanilla
@@ -49,6 +53,15 @@ CELLS: dict[str, Callable[[int, int], Recurrent]] = {
     "projected_lstm": partial(ProjectedLSTM, projection_size=3),
     "coupled_lstm": CoupledLSTM,
     "janet": JANET,
+    "regularized_lstm": RegularizedLSTM,
+    "regularized_lstm_eval": lambda D, H: RegularizedLSTM(
+        D, H, zoneout_cell=0.3, zoneout_hidden=0.1, recurrent_dropout=0.4, weight_drop=0.5
+    ).eval(),
+    "layernorm_lstm": LayerNormLSTM,
+    "layernorm_lstm_eval": lambda D, H: LayerNormLSTM(D, H, zoneout_cell=0.7, zoneout_hidden=0.2).eval(),
+    "regularized_gru": RegularizedGRU,
+    "layernorm_gru": LayerNormGRU,
+    "layernorm_gru_eval": lambda D, H: LayerNormGRU(D, H, zoneout=0.3, recurrent_dropout=0.4, weight_drop=0.5).eval(),
     "leaky": Leaky,
     "clockwork": partial(Clockwork, periods=(1, 2, 4, 2, 3)),
     "dilated": partial(Dilated, dilations=(2, 1, 4)),

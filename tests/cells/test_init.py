@@ -108,22 +108,22 @@ def forget_bias_of(cell: Recurrent) -> tuple[Tensor, Tensor | None]:
 @pytest.mark.parametrize("init", ["orthogonal", "uniform"])
 @pytest.mark.parametrize("build", [LSTM, GRU])
 def test_chrono_spreads_time_scales_up_to_t_max(build: Callable[..., Recurrent], init: str) -> None:
-    forget, write = forget_bias_of(build(D, 4000, init=init, t_max=101))
+    forget, write = forget_bias_of(build(D, 300, init=init, t_max=101))
     scales = forget.exp()
-    assert 1 <= scales.min() < 2
-    assert 99 < scales.max() <= 100
-    assert abs(scales.mean() - 50.5) < 2
+    assert 1 <= scales.min() < 5
+    assert 96 < scales.max() <= 100
+    assert abs(scales.mean() - 50.5) < 6
     assert write is None or torch.equal(write, -forget)
 
 
 @pytest.mark.parametrize("build", [LSTM, GRU])
 def test_uniform_gates_start_uniform(build: Callable[..., Recurrent]) -> None:
-    forget, write = forget_bias_of(build(D, 4000, uniform_gates=True))
+    forget, write = forget_bias_of(build(D, 300, uniform_gates=True))
     activation = torch.sigmoid(forget)
-    assert activation.min() < 0.005
-    assert activation.max() > 0.995
-    assert abs(activation.mean() - 0.5) < 0.03
-    assert abs(activation.std() - 12**-0.5) < 0.01
+    assert 1 / 300 <= activation.min() < 0.03
+    assert 0.97 < activation.max() <= 1 - 1 / 300
+    assert abs(activation.mean() - 0.5) < 0.06
+    assert abs(activation.std() - 12**-0.5) < 0.02
     assert write is None or torch.equal(write, -forget)
 
 
