@@ -24,6 +24,23 @@ CELLS: dict[str, dict[str, Any]] = {
     "lstm": {"_target_": "rnntrain.cells.lstm.LSTM"},
     "gru": {"_target_": "rnntrain.cells.gru.GRU"},
     "gru_reset_before": {"_target_": "rnntrain.cells.gru.GRU", "reset_after": False},
+    "peephole_lstm": {"_target_": "rnntrain.cells.peephole_lstm.PeepholeLSTM"},
+    "projected_lstm": {"_target_": "rnntrain.cells.projected_lstm.ProjectedLSTM"},
+    "coupled_lstm": {"_target_": "rnntrain.cells.coupled_lstm.CoupledLSTM"},
+    "janet": {"_target_": "rnntrain.cells.janet.JANET", "t_max": 20},
+    "leaky": {"_target_": "rnntrain.cells.leaky.Leaky"},
+    "clockwork": {"_target_": "rnntrain.cells.clockwork.Clockwork"},
+    "dilated": {"_target_": "rnntrain.cells.dilated.Dilated", "dilations": [1, 3]},
+    "skip": {"_target_": "rnntrain.cells.skip.Skip", "skip": 3},
+    "irnn": {"_target_": "rnntrain.cells.irnn.IRNN", "scale": 0.5, "input_std": 0.6},
+    "orthogonal": {"_target_": "rnntrain.cells.orthogonal.Orthogonal"},
+    "indrnn": {"_target_": "rnntrain.cells.indrnn.IndRNN", "nonlinearity": "tanh"},
+    "antisymmetric": {"_target_": "rnntrain.cells.antisymmetric.Antisymmetric"},
+    "cornn": {"_target_": "rnntrain.cells.cornn.CoRNN", "step_size": 0.6},
+    "regularized_lstm": {"_target_": "rnntrain.cells.regularized_lstm.RegularizedLSTM"},
+    "layernorm_lstm": {"_target_": "rnntrain.cells.layernorm_lstm.LayerNormLSTM"},
+    "regularized_gru": {"_target_": "rnntrain.cells.regularized_gru.RegularizedGRU"},
+    "layernorm_gru": {"_target_": "rnntrain.cells.layernorm_gru.LayerNormGRU"},
 }
 
 
