@@ -208,6 +208,17 @@ def test_resume_is_bitwise(folder: Path, monkeypatch: pytest.MonkeyPatch, cell: 
     assert different(whole, resumed) == []
 
 
+@pytest.mark.parametrize("cell", ["layernorm_lstm", "layernorm_gru"])
+def test_resume_is_bitwise_under_the_noise_of_a_cell(folder: Path, monkeypatch: pytest.MonkeyPatch, cell: str) -> None:
+    """Zoneout, recurrent dropout and weight drop go on where the generator stood."""
+    zoneout = {"zoneout": 0.3} if cell == "layernorm_gru" else {"zoneout_cell": 0.3, "zoneout_hidden": 0.1}
+    noisy = {**CELLS[cell], **zoneout, "recurrent_dropout": 0.2, "weight_drop": 0.3}
+    changes = {**changes_of("streams", "plain"), "model.cell": noisy}
+    _, whole = train(folder, changes, monkeypatch)
+    _, resumed = train(folder, changes, monkeypatch, [Stop(13)])
+    assert different(whole, resumed) == []
+
+
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("option", ["plain", "everything"])
 def test_resume_five_times_is_bitwise(folder: Path, monkeypatch: pytest.MonkeyPatch, mode: str, option: str) -> None:

@@ -36,7 +36,7 @@ CELLS: dict[str, dict[str, Any]] = {
     "orthogonal": {"_target_": "rnntrain.cells.orthogonal.Orthogonal"},
     "indrnn": {"_target_": "rnntrain.cells.indrnn.IndRNN", "nonlinearity": "tanh"},
     "antisymmetric": {"_target_": "rnntrain.cells.antisymmetric.Antisymmetric"},
-    "cornn": {"_target_": "rnntrain.cells.cornn.CoRNN", "step_size": 0.6},
+    "cornn": {"_target_": "rnntrain.cells.cornn.CoRNN", "step_size": 0.5, "stiffness": 0.5, "damping": 0.5},
     "regularized_lstm": {"_target_": "rnntrain.cells.regularized_lstm.RegularizedLSTM"},
     "layernorm_lstm": {"_target_": "rnntrain.cells.layernorm_lstm.LayerNormLSTM"},
     "regularized_gru": {"_target_": "rnntrain.cells.regularized_gru.RegularizedGRU"},

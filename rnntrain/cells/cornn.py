@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from rnntrain.cells.init import Init, initialize
 from rnntrain.cells.projected import ProjectedCell
+from rnntrain.errors import UserError
 from rnntrain.ranges import NonNegativeFloat, PositiveFloat, PositiveInt
 
 
@@ -33,6 +34,9 @@ class CoRNN(ProjectedCell):
         stiffness: γ; the square of the frequency of an oscillator left alone.
         damping: ε.
         init: how the weights start.
+
+    Raises:
+        UserError: if an oscillator left alone would not come to rest in steps of this size.
     """
 
     def __init__(
@@ -45,6 +49,12 @@ class CoRNN(ProjectedCell):
         init: Init = "orthogonal",
     ) -> None:
         super().__init__()
+        # The eigenvalues of one step of (y, z) without force lie within the unit circle below 4.
+        if step_size**2 * stiffness + 2 * step_size * damping >= 4:
+            raise UserError(
+                f"model.cell.step_size={step_size:g}: with stiffness={stiffness:g} and damping={damping:g} the "
+                f"oscillators swing ever wider; keep step_size² · stiffness + 2 · step_size · damping below 4"
+            )
         self.input_size, self.output_size = input_size, hidden_size
         self.step_size, self.stiffness, self.damping = step_size, stiffness, damping
         self.from_input = nn.Linear(input_size, hidden_size)

@@ -110,7 +110,7 @@ class _LSTMScan(torch.autograd.Function):
             h_grad_SBP = torch.cat([torch.zeros_like(h_SBP[:1]), grad_TBP])
             c_grad_BH = grad_c_BH.clone()
             grads_TBKH = torch.empty_like(gates_TBKH)
-            for block in time_blocks(len(gates_TBKH), gates_TBKH[0].numel()):
+            for block in time_blocks(gates_TBKH):
                 gates_tBKH = gates_TBKH[block]
                 slopes = gate_slopes(gates_tBKH, c_SBH[:-1][block], tanh_TBH[block], grads_TBKH[block])
                 h_grad_sBP = h_grad_SBP[block.start : block.stop + 1]
@@ -168,10 +168,10 @@ def _run(
 BLOCK_ELEMENTS = 2**17
 
 
-def time_blocks(num_steps: int, step_elements: int) -> Iterator[slice]:
-    """Cut the time steps into blocks, the last one first."""
-    size = max(1, BLOCK_ELEMENTS // step_elements)
-    for stop in range(num_steps, 0, -size):
+def time_blocks(z_TB: Tensor) -> Iterator[slice]:
+    """Cut the time steps of a buffer into blocks, the last one first; a GPU takes them all in one."""
+    size = len(z_TB) if z_TB.is_cuda else max(1, BLOCK_ELEMENTS // z_TB[0].numel())
+    for stop in range(len(z_TB), 0, -size):
         yield slice(max(0, stop - size), stop)
 
 

@@ -159,7 +159,7 @@ def _run(x_TBG: Tensor, h_BH: Tensor, weights: NoisyGRUWeights, noise: Noise) ->
 
 def _run_back(grad_TBH: Tensor, weights: NoisyGRUWeights, noise: Noise, tape: _Tape) -> list[Any]:
     """Return the gradients by x, h_0 and the three weights."""
-    num_steps, hidden_size, gain_G = len(grad_TBH), grad_TBH.shape[-1], weights.gain_G
+    hidden_size, gain_G = grad_TBH.shape[-1], weights.gain_G
     sizes = [2 * hidden_size, hidden_size]
     from_rz_RH, from_n_HH = weights.hidden_GH.split(sizes)
     gain_rz, gain_n = (None, None) if gain_G is None else gain_G.split(sizes)
@@ -169,7 +169,7 @@ def _run_back(grad_TBH: Tensor, weights: NoisyGRUWeights, noise: Noise, tape: _T
     # The gradients by the recurrent products, before their norms if they have them.
     rz_grad_TBR, n_grad_TBH = torch.empty_like(tape.rz_TB2H.flatten(2)), torch.empty_like(tape.n_TBH)
     scaled_grad_sum_H = torch.zeros_like(weights.reset_bias_H)
-    for block in time_blocks(num_steps, 3 * grad_TBH[0].numel()):
+    for block in time_blocks(grads_TB3H):
         r_tBH, z_tBH = tape.rz_TB2H[block].unbind(2)
         n_tBH, keep = tape.n_TBH[block], 1 if noise.update_BH is None else noise.update_BH
         to_n_tBH = (1 - z_tBH) * (1 - n_tBH * n_tBH) * keep

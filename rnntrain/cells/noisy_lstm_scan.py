@@ -168,7 +168,7 @@ def _run_back(
     # The gradient by the recurrent product, before its norm if it has one.
     hidden_grad_TBG = torch.empty_like(tape.hidden_TBG) if tape.hidden_TBG is not None else grads_TB4H.flatten(2)
     small = [None if w is None else torch.zeros_like(w) for w in weights[1:]]
-    for block in time_blocks(len(grad_TBH), grads_TB4H[0].numel()):
+    for block in time_blocks(grads_TB4H):
         gates_tB4H, update = tape.gates_TB4H[block], noise.update_BH
         old_c_tBH = tape.c_SBH[:-1][block]
         slopes_tB4H, to_c_tBH = gate_slopes(

@@ -245,6 +245,23 @@ def test_cornn_equals_its_equations() -> None:
     check(cell, advance, state, lambda row: (state[0][row], state[1][row]))
 
 
+@pytest.mark.parametrize(
+    ("stiffness", "damping", "below", "above"),
+    [(2.7, 4.7, 0.38, 0.39), (12.0, 0.1, 0.56, 0.58)],
+    ids=["damped", "stiff"],
+)
+def test_cornn_left_alone_comes_to_rest_up_to_the_limit(
+    stiffness: float, damping: float, below: float, above: float
+) -> None:
+    cell = CoRNN(D, H, step_size=below, stiffness=stiffness, damping=damping)
+    for parameter in cell.parameters():
+        torch.nn.init.zeros_(parameter)
+    y_BTH, _ = cell(torch.zeros(1, 400, D), (torch.ones(1, H), torch.ones(1, H)))
+    assert y_BTH[0, -1].abs().max() < 1e-3
+    with pytest.raises(UserError, match="swing ever wider"):
+        CoRNN(D, H, step_size=above, stiffness=stiffness, damping=damping)
+
+
 def test_irnn_starts_by_keeping_a_positive_state() -> None:
     cell = IRNN(D, H, scale=0.5)
     assert torch.equal(cell.rnn.weight_hh_l0, 0.5 * torch.eye(H))
@@ -277,9 +294,10 @@ def test_a_long_row_beside_short_ones_stays_finite_in_its_gradients() -> None:
         (lambda: Leaky(D, H, tau_min=9, tau_max=3), r"model\.cell\.tau_max=3: lies below tau_min=9; raise it"),
         (lambda: Clockwork(D, 7), r"model\.cell\.periods=\[1, 2, 4, 8\]: hidden_size=7 does not divide into 4 groups"),
         (lambda: Clockwork(D, 7, periods=()), r"model\.cell\.periods=\[\]"),
+        (lambda: CoRNN(D, H, step_size=0.6), r"model\.cell\.step_size=0\.6: .* swing ever wider; keep .* below 4"),
         (lambda: Dilated(D, H, dilations=()), r"model\.cell\.dilations=\[\]: there is no layer; give one"),
     ],
-    ids=["tau", "clockwork_sizes", "no_periods", "no_dilations"],
+    ids=["tau", "clockwork_sizes", "no_periods", "unstable", "no_dilations"],
 )
 def test_what_does_not_fit_is_refused_in_one_line(build: Callable[[], Recurrent], message: str) -> None:
     with pytest.raises(UserError, match=message) as error:
