@@ -28,6 +28,7 @@ CELLS: dict[str, dict[str, Any]] = {
     "projected_lstm": {"_target_": "rnntrain.cells.projected_lstm.ProjectedLSTM"},
     "coupled_lstm": {"_target_": "rnntrain.cells.coupled_lstm.CoupledLSTM"},
     "janet": {"_target_": "rnntrain.cells.janet.JANET", "t_max": 20},
+    "weight_drop": {"_target_": "rnntrain.cells.weight_drop.WeightDrop", "rate": 0.0},
     "leaky": {"_target_": "rnntrain.cells.leaky.Leaky"},
     "clockwork": {"_target_": "rnntrain.cells.clockwork.Clockwork"},
     "dilated": {"_target_": "rnntrain.cells.dilated.Dilated", "dilations": [1, 3]},

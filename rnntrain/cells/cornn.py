@@ -20,7 +20,7 @@ class CoRNN(ProjectedCell):
     """z_t = z_{t-1} + Δt (tanh(V x_t + b + W y_{t-1} + U z_{t-1}) - γ y_{t-1} - ε z_{t-1})
     y_t = y_{t-1} + Δt z_t
 
-    Rusch and Mishra 2021, arXiv:2010.00951, eq. 3, with the damping taken explicitly, as in the authors' own program
+    Rusch and Mishra 2021, arXiv:2010.00951, with the damping taken explicitly, as in the authors' own program
     (the paper's n̄ = n - 1): each unit is an oscillator at position y with velocity z, and the coupling is bounded, so
     that gradients neither vanish nor explode while Δt is small.
 

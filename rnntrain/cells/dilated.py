@@ -23,7 +23,7 @@ INNER: dict[str, Callable[[int, int], Recurrent]] = {"rnn": RNN, "gru": GRU, "ls
 class Dilated(Recurrent):
     """s_t^(l) = f^(l)(x_t^(l), s_{t-d}^(l)),  d = dilations[l],  x^(l+1) = y^(l)
 
-    Chang et al. 2017, arXiv:1710.02224, eqs. 3 and 4: layers of one recurrence f, each of which reads its own state
+    Chang et al. 2017, arXiv:1710.02224: layers of one recurrence f, each of which reads its own state
     of d steps ago. A path through time is d times as short, and with dilations 1, 2, 4, … the stack sees every scale.
     Layer norm, dropout and more layers of the same kind belong to the backbone round it.
 

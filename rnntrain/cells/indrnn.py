@@ -19,9 +19,9 @@ from rnntrain.ranges import MemorySpan, PositiveInt
 class IndRNN(ProjectedCell):
     """h_t = φ(W x_t + b + u ⊙ h_{t-1})
 
-    Li et al. 2018, arXiv:1803.04831, eq. 2. Units meet in the layer above, so that stacks of several layers are the
+    Li et al. 2018, arXiv:1803.04831. Units meet in the layer above, so that stacks of several layers are the
     rule; the gradient through time is a product of u and φ' of one unit, and u says how long it lasts. With `t_max`,
-    |u| is held at 2^(1/t_max) or below, so that with relu no gradient more than doubles over t_max steps (section 3.2).
+    |u| is held at 2^(1/t_max) or below, so that with relu no gradient more than doubles over t_max steps.
 
     The state is ``h_BH`` and starts at zero. u starts U(0, 1), all time scales side by side, W Xavier uniform and b
     zero.

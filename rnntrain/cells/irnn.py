@@ -14,7 +14,7 @@ from rnntrain.ranges import PositiveFloat, PositiveInt
 class IRNN(RNN):
     """h_t = relu(W_ih x_t + b_ih + W_hh h_{t-1} + b_hh), W_hh starts as `scale` times the identity
 
-    Le, Jaitly and Hinton 2015, arXiv:1504.00941, section 4: with nothing read, the state stays, and so does the
+    Le, Jaitly and Hinton 2015, arXiv:1504.00941: with nothing read, the state stays, and so does the
     gradient. W_ih starts N(0, 0.001²) as there, and the biases zero. The start is all that tells it from `RNN`; it
     wants a small learning rate and clipped gradients, since nothing bounds a rectified state.
 

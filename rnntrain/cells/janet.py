@@ -20,7 +20,7 @@ class JANET(ProjectedCell):
     g_t = tanh(W_g x_t + U_g h_{t-1} + b_g)
     h_t = σ(s_t) ⊙ h_{t-1} + (1 - σ(s_t - β)) ⊙ g_t
 
-    "Just another network": van der Westhuizen and Lasenby 2018, arXiv:1804.04849, section 3. With β > 0 more comes
+    "Just another network": van der Westhuizen and Lasenby 2018, arXiv:1804.04849. With β > 0 more comes
     in than is forgotten. It is made for long memories with `t_max`, the chrono initialisation.
 
     The state is ``h_BH`` and starts at zero. Each U starts orthogonal, each W Xavier uniform and the biases zero, or

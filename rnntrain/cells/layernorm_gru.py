@@ -17,7 +17,7 @@ class LayerNormGRU(RegularizedGRU):
     n_t = tanh(norm_3(W_n x_t) + b_n + r_t ⊙ (norm_4(U_n h_{t-1}) + c_n))
     h_t = (1 - z_t) ⊙ n_t + z_t ⊙ h_{t-1}
 
-    Ba, Kiros and Hinton 2016, arXiv:1607.06450, eqs. 23 to 26, which norm r and z together and n apart; their z is
+    Ba, Kiros and Hinton 2016, arXiv:1607.06450, supplement, which norm r and z together and n apart; their z is
     1 - z here. Each norm has a gain, started at 1; their biases would be one with b and c, and are.
 
     Zoneout, recurrent dropout, weight drop, state, start and arguments are those of `RegularizedGRU`.

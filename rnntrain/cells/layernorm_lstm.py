@@ -17,7 +17,7 @@ class LayerNormLSTM(RegularizedLSTM):
     c_t = f_t ⊙ c_{t-1} + i_t ⊙ g_t
     h_t = o_t ⊙ tanh(norm_3(c_t))
 
-    Ba, Kiros and Hinton 2016, arXiv:1607.06450, eqs. 20 to 22: norm_1 and norm_2 run over all four gates together. Each
+    Ba, Kiros and Hinton 2016, arXiv:1607.06450, supplement: norm_1 and norm_2 run over all four gates together. Each
     has a gain, started at 1; their biases and b would be one, and are b. norm_3 has gain and bias of its own.
 
     Zoneout, recurrent dropout, weight drop, state, start and arguments are those of `RegularizedLSTM`. Zoneout acts

@@ -23,7 +23,7 @@ TimeConstant = Annotated[float, Range(1, low_open=True)]
 class Leaky(ProjectedCell):
     """h_t = (1 - α) ⊙ h_{t-1} + α ⊙ φ(W_xh x_t + b + W_hh h_{t-1}),  α = σ(a) = 1/τ
 
-    Jaeger et al. 2007, "Optimization and applications of echo state networks with leaky-integrator neurons", eq. 2;
+    Jaeger et al. 2007, "Optimization and applications of echo state networks with leaky-integrator neurons";
     with several time scales side by side, Bengio et al. 2013, arXiv:1212.0901, section 3.2, and with τ learnt by
     gradient, Mozer 1992. A unit forgets with the time constant of τ steps; τ > 1 holds for every a.
 

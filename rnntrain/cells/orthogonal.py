@@ -21,14 +21,14 @@ class Orthogonal(ProjectedCell):
     Q is a function of a skew-symmetric S = -Sᵀ, so that whatever an optimizer does to S leaves Q orthogonal and the
     product with it neither grows nor fades, over any number of steps:
 
-    Q = (I + S)⁻¹ (I - S)    ``map="cayley"``, Helfrich et al. 2018, arXiv:1707.09520, eq. 3, without their signs D
-    Q = exp(S)               ``map="exp"``, Lezcano-Casado and Martínez-Rubio 2019, arXiv:1901.08428, section 3
+    Q = (I + S)⁻¹ (I - S)    ``map="cayley"``, Helfrich et al. 2018, arXiv:1707.09520, without their signs D
+    Q = exp(S)               ``map="exp"``, Lezcano-Casado and Martínez-Rubio 2019, arXiv:1901.08428
 
     Both reach rotations alone, the Cayley map those without a half turn (the eigenvalue -1), and it is the cheaper one.
     Q is computed once a sequence. The numbers above the diagonal of S are the parameter; as a vector, it is spared
     weight decay, which would draw Q towards the identity.
 
-    With φ = modrelu, sign(a) max(|a| + c, 0) (Arjovsky et al. 2016, arXiv:1511.06464, eq. 8), gradients pass
+    With φ = modrelu, sign(a) max(|a| + c, 0) (Arjovsky et al. 2016, arXiv:1511.06464), gradients pass
     wherever a unit is not cut off; c is learnt and starts uniform in ±0.01. tanh lets them fade more slowly than
     elsewhere, but it does let them.
 

@@ -20,7 +20,7 @@ class ProjectedLSTM(CustomLSTM):
     c_t = f_t ⊙ c_{t-1} + i_t ⊙ g_t
     h_t = P (o_t ⊙ tanh(c_t))
 
-    LSTMP of Sak, Senior and Beaufays 2014, arXiv:1402.1128, eqs. 1 to 7, without peepholes and non-recurrent
+    LSTMP of Sak, Senior and Beaufays 2014, arXiv:1402.1128, without peepholes and non-recurrent
     projection, as `torch.nn.LSTM` has it with `proj_size`: the state of H units costs products of P units alone.
 
     The state is the tuple ``(h_BP, c_BH)`` and starts at zero. Each U starts with orthonormal columns, P with

@@ -25,11 +25,11 @@ class RegularizedLSTM(ProjectedCell):
 
     The equations of `LSTM` with noise in training:
 
-    - zoneout (Krueger et al. 2017, arXiv:1606.01305, eqs. 1 to 3): z is drawn anew for each unit and step, 1 with the
+    - zoneout (Krueger et al. 2017, arXiv:1606.01305): z is drawn anew for each unit and step, 1 with the
       rate's probability; in evaluation z is the rate itself;
     - recurrent dropout with one mask a sequence, scaled by 1 / (1 - rate), either m on the update (Semeniuta et al.
-      2016, arXiv:1603.05118, eq. 10), which never touches the memory, or d on the state where the gates read it (Gal
-      and Ghahramani 2016, arXiv:1512.05287, eq. 7);
+      2016, arXiv:1603.05118), which never touches the memory, or d on the state where the gates read it (Gal
+      and Ghahramani 2016, arXiv:1512.05287);
     - weight drop (Merity et al. 2018, arXiv:1708.02182, section 2): entries of U are dropped, the same for all steps.
 
     A sequence is one call of `forward`, so one window of truncated backpropagation; `step` in training draws anew each

@@ -34,7 +34,7 @@ def simple_scan(
 
     Args:
         gain_TBH: may be expanded from fewer dimensions, at no cost.
-        bias_H: the bias b of modReLU, φ(a) = sign(a) max(|a| + b, 0) (Arjovsky et al. 2016, arXiv:1511.06464, eq. 8).
+        bias_H: the bias b of modReLU, φ(a) = sign(a) max(|a| + b, 0) (Arjovsky et al. 2016, arXiv:1511.06464).
     """
     y_TBH: Tensor = _SimpleScan.apply(x_TBH, h_BH, weight_HH, gain_TBH, bias_H, nonlinearity, residual)
     return y_TBH

@@ -34,8 +34,8 @@ def orthogonal(pairs_P: Tensor, hidden_size: int, map: OrthogonalMap) -> Tensor:
 def start_rotating_(pairs_P: Tensor, hidden_size: int, map: OrthogonalMap) -> None:
     """Start as rotations in the planes of units 2k and 2k + 1, by angles uniform in ±π/2.
 
-    Henaff et al. 2016, arXiv:1602.06662, section 3; the Cayley map's number for an angle θ is tan(θ/2), as in Helfrich
-    et al. 2018, arXiv:1707.09520, section 4.
+    Henaff et al. 2016, arXiv:1602.06662; the Cayley map's number for an angle θ is tan(θ/2), as in Helfrich
+    et al. 2018, arXiv:1707.09520.
     """
     row_P, column_P = torch.triu_indices(hidden_size, hidden_size, 1)
     planes_P = (row_P % 2 == 0) & (column_P == row_P + 1)

@@ -20,7 +20,7 @@ class Skip(ProjectedCell):
     """h_t = tanh(W_xh x_t + b + U h_{t-1} + V h_{t-s})
 
     Lin et al. 1996, "Learning long-term dependencies in NARX recurrent neural networks"; Zhang et al. 2016,
-    arXiv:1602.08210, section 3.3, who call s the recurrent skip coefficient: a gradient takes s steps in one.
+    arXiv:1602.08210, who call s the recurrent skip coefficient: a gradient takes s steps in one.
 
     The state is the tuple of the last s states, the oldest first, and starts at zero. [U V] starts as an orthogonal
     matrix each, over √2, W_xh Xavier uniform and b zero, or all of them U(-1/√H, 1/√H) with ``init="uniform"``.

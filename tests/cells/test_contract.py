@@ -40,6 +40,7 @@ from rnntrain.cells.regularized_lstm import RegularizedLSTM
 from rnntrain.cells.rnn import RNN
 from rnntrain.cells.skip import Skip
 from rnntrain.cells.vanilla import Vanilla
+from rnntrain.cells.weight_drop import WeightDrop
 from rnntrain.models.backbone import Backbone
 
 CELLS: dict[str, Callable[[int, int], Recurrent]] = {
@@ -62,6 +63,8 @@ CELLS: dict[str, Callable[[int, int], Recurrent]] = {
     "regularized_gru": RegularizedGRU,
     "layernorm_gru": LayerNormGRU,
     "layernorm_gru_eval": lambda D, H: LayerNormGRU(D, H, zoneout=0.3, recurrent_dropout=0.4, weight_drop=0.5).eval(),
+    "weight_drop": lambda D, H: WeightDrop(D, H).eval(),
+    "weight_drop_gru": partial(WeightDrop, rate=0.0, inner="gru"),
     "leaky": Leaky,
     "clockwork": partial(Clockwork, periods=(1, 2, 4, 2, 3)),
     "dilated": partial(Dilated, dilations=(2, 1, 4)),

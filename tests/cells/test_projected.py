@@ -49,7 +49,7 @@ def cost(cell: Recurrent, num_steps: int, lengths_B: Tensor | None = None) -> Co
 
 
 def growth(cell: Recurrent, padded: bool = False) -> float:
-    """Return by how much more the numbers written grow from T = 40 to 80 than from 20 to 40; 2 where linear, 4 if not."""
+    """Return how much more is written in going from T = 40 to 80 than from 20 to 40: twice where cost is linear."""
     elements = [cost(cell, T, torch.tensor([T, 3]) if padded else None).elements for T in (20, 40, 80)]
     return (elements[2] - elements[1]) / (elements[1] - elements[0])
 

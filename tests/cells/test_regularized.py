@@ -21,6 +21,7 @@ from rnntrain.cells.lstm import LSTM
 from rnntrain.cells.noise import Noise
 from rnntrain.cells.regularized_gru import RegularizedGRU
 from rnntrain.cells.regularized_lstm import RegularizedLSTM
+from rnntrain.cells.weight_drop import INNER, WeightDrop
 
 B, T, D, H = 3, 5, 4, 6
 
@@ -212,6 +213,40 @@ def test_weight_drop_falls_on_recurrent_weights_once_a_sequence(build: Callable[
     assert abs(kept_GH.float().mean() - 0.6) < 0.03
     torch.testing.assert_close(dropped_GH[kept_GH], cell.from_hidden.weight[kept_GH] / 0.6)
     assert torch.equal(cell.eval().prepare().hidden_GH, cell.from_hidden.weight)
+
+
+@pytest.mark.parametrize("inner", INNER)
+def test_weight_drop_wrapper_drops_recurrent_weights_alone_and_puts_them_back(inner: Any) -> None:
+    cell = WeightDrop(D, 50, rate=0.4, inner=inner)
+    x_BTD = torch.randn(B, T, D)
+    (name,) = cell.dropped_weights()
+    weights = {key: value.clone() for key, value in cell.inner.state_dict().items()}
+    torch.manual_seed(5)
+    y_BTH, _ = cell(x_BTD, None, torch.tensor([5, 2, 0]))
+    torch.manual_seed(5)
+    dropped_GH = cell.dropped_weights()[name]
+    assert all(torch.equal(value, weights[key]) for key, value in cell.inner.state_dict().items())
+    kept_GH = dropped_GH != 0
+    assert abs(kept_GH.float().mean() - 0.6) < 0.05
+    torch.testing.assert_close(dropped_GH[kept_GH], weights[name][kept_GH] / 0.6)
+    with torch.no_grad():
+        cell.inner.get_parameter(name).copy_(dropped_GH)
+    expected_BTH, _ = cell.eval()(x_BTD, None, torch.tensor([5, 2, 0]))
+    torch.testing.assert_close(y_BTH, expected_BTH)
+
+
+@pytest.mark.parametrize("inner", INNER)
+def test_weight_drop_wrapper_trains_what_it_kept(inner: Any) -> None:
+    cell = WeightDrop(D, H, rate=0.4, inner=inner)
+    x_BTD = torch.randn(B, T, D)
+    (name,) = cell.dropped_weights()
+    torch.manual_seed(5)
+    cell(x_BTD)[0].square().sum().backward()
+    torch.manual_seed(5)
+    dropped_GH = cell.dropped_weights()[name]
+    assert torch.equal(cell.inner.get_parameter(name).grad != 0, dropped_GH != 0)
+    y_BH, _ = cell.step(x_BTD[:, 0], cell.initial_state(B))
+    assert y_BH.shape == (B, H)
 
 
 # -- without noise ---
