@@ -35,3 +35,5 @@ PositiveFloat = Annotated[float, Range(0, low_open=True)]
 NonNegativeFloat = Annotated[float, Range(0)]
 DropoutRate = Annotated[float, Range(0, 1, high_open=True)]
 Fraction = Annotated[float, Range(0, 1)]
+# Steps that a memory is to bridge: below 2 there is nothing to remember.
+MemorySpan = Annotated[int, Range(2)]

@@ -345,6 +345,33 @@ def test_the_device_of_a_recorded_run_can_change(word: str, device: tuple[str, i
     assert changed["device"] == {"kind": device[0], "index": device[1], "tf32": False}
 
 
+CELL_MISTAKES = {
+    "model/cell=regularized_lstm model.cell.zoneout_cell=1.5": ["model.cell.zoneout_cell=1.5", "in [0, 1)"],
+    "model/cell=layernorm_lstm model.cell.zoneout_hiden=0.1": ["zoneout_hiden", "did you mean zoneout_hidden?"],
+    "model/cell=layernorm_gru model.cell.zoneout=-0.1": ["model.cell.zoneout=-0.1", "in [0, 1)"],
+    "model/cell=regularized_gru model.cell.dropped=input": ["model.cell.dropped=input", "update or state"],
+    "model/cell=lstm model.cell.t_max=1": ["model.cell.t_max=1", "at least 2"],
+    "model/cell=gru model.cell.t_max=1": ["model.cell.t_max=1", "at least 2"],
+    "model/cell=janet model.cell.t_max=1.5": ["model.cell.t_max=1.5", "a whole number"],
+    "model/cell=lstm model.cell.t_max=9 model.cell.uniform_gates=true": ["model.cell.t_max=9", "leave out one"],
+    "model/cell=projected_lstm model.cell.projection_size=9": ["model.cell.projection_size=9", "at most 8"],
+    "model/cell=clockwork model.cell.periods=[1,2,4]": ["model.cell.periods=[1, 2, 4]", "3 groups"],
+    "model/cell=clockwork model.cell.periods=[1,0]": ["model.cell.periods=[1, 0]", "expected a list"],
+    "model/cell=leaky model.cell.tau_min=1": ["model.cell.tau_min=1", "greater than 1"],
+    "model/cell=leaky model.cell.tau_max=1.1": ["model.cell.tau_max=1.1", "below tau_min=1.25"],
+    "model/cell=skip model.cell.skip=1": ["model.cell.skip=1", "at least 2"],
+    "model/cell=dilated model.cell.inner=lsmt": ["model.cell.inner=lsmt", "did you mean lstm?"],
+    "model/cell=orthogonal model.cell.map=expm": ["model.cell.map=expm", "cayley or exp"],
+}
+
+
+@pytest.mark.parametrize("words", CELL_MISTAKES)
+def test_what_a_cell_cannot_be_is_refused(words: str, refused: Refused) -> None:
+    line = refused("train", *TINY, *words.split())
+    for part in CELL_MISTAKES[words]:
+        assert part in line
+
+
 def test_a_value_in_the_place_of_a_section_is_refused() -> None:
     assert "trainer=3" in refusal(override, {"trainer": 3}, ["trainer.max_steps=1"], ("trainer.",))
     assert "trainer=3" in refusal(check, {**compose([]), "trainer": 3})

@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rnntrain.cells.base import Recurrent, last_valid, zero_padding
-from rnntrain.cells.init import Init, initialize
+from rnntrain.cells.init import Init, initialize, start_memory_
 from rnntrain.native import library, recurrence
-from rnntrain.ranges import PositiveInt
+from rnntrain.ranges import MemorySpan, PositiveInt
 
 
 class GRU(Recurrent):
@@ -37,8 +37,11 @@ class GRU(Recurrent):
         hidden_size: width H of the state and of the output.
         reset_after: apply the reset gate after the product with U_n.
         init: how the weights start.
+        t_max: chrono initialisation of b_z for memories of up to so many steps (`rnntrain.cells.init.start_memory_`).
+        uniform_gates: uniform gate initialisation of b_z.
 
     Raises:
+        UserError: if both `t_max` and `uniform_gates` are given.
         ValueError: if a size is below 1.
         RuntimeError: from `forward` or `step`, if the input is not `input_size` wide.
     """
@@ -49,12 +52,16 @@ class GRU(Recurrent):
         hidden_size: PositiveInt,
         reset_after: bool = True,
         init: Init = "orthogonal",
+        t_max: MemorySpan | None = None,
+        uniform_gates: bool = False,
     ) -> None:
         super().__init__()
         self.input_size, self.output_size = input_size, hidden_size
         self.reset_after = reset_after
         self.gru = nn.GRU(input_size, hidden_size, batch_first=True)
         initialize(init, *self.gru.all_weights[0])
+        _, _, bias_ih, bias_hh = self.gru.all_weights[0]
+        start_memory_((bias_ih, bias_hh), 1, 3, t_max=t_max, uniform_gates=uniform_gates)
 
     def initial_state(self, batch_size: int) -> Tensor:
         return self.gru.all_weights[0][0].new_zeros(batch_size, self.output_size)

@@ -9,6 +9,8 @@ from typing import Literal, TypeAlias
 import torch
 from torch import Tensor, nn
 
+from rnntrain.errors import UserError
+
 Init: TypeAlias = Literal["orthogonal", "uniform"]
 
 
@@ -57,3 +59,56 @@ def uniform_(weight: Tensor, hidden_size: int) -> None:
 def fill_gate_(bias_G: Tensor, gate: int, num_gates: int, value: float) -> None:
     """Set the bias of one gate, such as the forget gate of an LSTM."""
     bias_G.chunk(num_gates)[gate].fill_(value)
+
+
+@torch.no_grad()
+def start_memory_(
+    biases_G: tuple[Tensor, ...],
+    forget: int,
+    num_gates: int,
+    *,
+    write: int | None = None,
+    forget_bias: float | None = None,
+    t_max: int | None = None,
+    uniform_gates: bool = False,
+) -> None:
+    """Set where the forget gate starts, and with it how long each unit remembers at first.
+
+    - `t_max`, chrono initialisation (Tallec and Ollivier 2018, arXiv:1804.11188): ``b ~ log U(1, t_max - 1)``,
+      so that the units' time scales spread over up to `t_max` steps.
+    - `uniform_gates` (Gu et al. 2020, arXiv:1910.09890): ``b = -log(1/u - 1)``, ``u ~ U(1/H, 1 - 1/H)``,
+      so that the gate's activation is uniform and the time scales spread without a length to know.
+    - else `forget_bias` for all units, or what is there where it is None.
+
+    The first two set the write gate's bias to -b, so that a unit takes in no more than it lets go.
+
+    Args:
+        biases_G: the bias, and a redundant second one, if any, that is set to zero in the gates concerned.
+        forget: number of the gate that keeps the state.
+        num_gates: number of gates in a bias.
+        write: number of the gate that lets the input in; None where the cell has none.
+
+    Raises:
+        UserError: if both `t_max` and `uniform_gates` are given.
+    """
+    bias_G, *redundant = biases_G
+    hidden_size = bias_G.shape[0] // num_gates
+    if t_max is not None and uniform_gates:
+        raise UserError(
+            f"model.cell.t_max={t_max} and model.cell.uniform_gates=true: both say where the gates start; leave out one"
+        )
+    if t_max is not None:
+        start_H = bias_G.new_empty(hidden_size).uniform_(1, t_max - 1).log_()
+    elif uniform_gates:
+        low = min(1 / hidden_size, 0.5)
+        start_H = bias_G.new_empty(hidden_size).uniform_(low, 1 - low).logit_()
+    elif forget_bias is not None:
+        start_H, write = bias_G.new_full((hidden_size,), forget_bias), None
+    else:
+        return
+    bias_G.chunk(num_gates)[forget].copy_(start_H)
+    if write is not None:
+        bias_G.chunk(num_gates)[write].copy_(-start_H)
+    for other_G in redundant:
+        for gate in {forget, forget if write is None else write}:
+            fill_gate_(other_G, gate, num_gates, 0.0)

@@ -13,9 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rnntrain.cells.base import Recurrent, last_valid, zero_padding
-from rnntrain.cells.init import Init, fill_gate_, initialize
+from rnntrain.cells.init import Init, initialize, start_memory_
 from rnntrain.native import library, recurrence
-from rnntrain.ranges import PositiveInt
+from rnntrain.ranges import MemorySpan, PositiveInt
 
 # Far beyond any pre-activation, so that a sigmoid is exactly 0 or 1, and within float16, which ends at 65504.
 SATURATED = 1e4
@@ -44,8 +44,12 @@ class LSTM(Recurrent):
         init: how the weights start.
         forget_bias: where b_f starts; None leaves it as `init` has it. PyTorch's own start is
             ``init="uniform", forget_bias=None``.
+        t_max: chrono initialisation for memories of up to so many steps, in place of `forget_bias`
+            (`rnntrain.cells.init.start_memory_`).
+        uniform_gates: uniform gate initialisation, in place of `forget_bias`.
 
     Raises:
+        UserError: if both `t_max` and `uniform_gates` are given.
         ValueError: if a size is below 1.
         RuntimeError: from `forward` or `step`, if the input is not `input_size` wide.
     """
@@ -58,15 +62,17 @@ class LSTM(Recurrent):
         hidden_size: PositiveInt,
         init: Init = "orthogonal",
         forget_bias: float | None = 1.0,
+        t_max: MemorySpan | None = None,
+        uniform_gates: bool = False,
     ) -> None:
         super().__init__()
         self.input_size, self.output_size = input_size, hidden_size
         self.lstm = nn.LSTM(input_size, hidden_size, batch_first=True)
         weight_ih, weight_hh, bias_ih, bias_hh = self.lstm.all_weights[0]
         initialize(init, weight_ih, weight_hh, bias_ih, bias_hh)
-        if forget_bias is not None:
-            fill_gate_(bias_ih, 1, 4, forget_bias)
-            fill_gate_(bias_hh, 1, 4, 0.0)
+        start_memory_(
+            (bias_ih, bias_hh), 1, 4, write=0, forget_bias=forget_bias, t_max=t_max, uniform_gates=uniform_gates
+        )
         freeze_4 = torch.tensor([-SATURATED, SATURATED, 0.0, 0.0])
         self.register_buffer("freeze_G1", freeze_4.repeat_interleave(hidden_size)[:, None], persistent=False)
 

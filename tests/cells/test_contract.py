@@ -18,23 +18,41 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from rnntrain.batch import length_mask
+from rnntrain.cells.antisymmetric import Antisymmetric
 from rnntrain.cells.base import Recurrent, State, detach, map_state, select_rows
+from rnntrain.cells.clockwork import Clockwork
+from rnntrain.cells.cornn import CoRNN
+from rnntrain.cells.coupled_lstm import CoupledLSTM
 from rnntrain.cells.deltanet import DeltaNet
+from rnntrain.cells.dilated import Dilated
 from rnntrain.cells.gated_linear import GatedLinear
 from rnntrain.cells.gru import GRU
+from rnntrain.cells.indrnn import IndRNN
+from rnntrain.cells.irnn import IRNN
+from rnntrain.cells.janet import JANET
+from rnntrain.cells.layernorm_gru import LayerNormGRU
+from rnntrain.cells.layernorm_lstm import LayerNormLSTM
+from rnntrain.cells.leaky import Leaky
 from rnntrain.cells.lru import LRU
 from rnntrain.cells.lstm import LSTM
 from rnntrain.cells.mingru import MinGRU
 from rnntrain.cells.minlstm import MinLSTM
 from rnntrain.cells.mlstm import MLSTM
+from rnntrain.cells.orthogonal import Orthogonal
+from rnntrain.cells.peephole_lstm import PeepholeLSTM
+from rnntrain.cells.projected_lstm import ProjectedLSTM
 from rnntrain.cells.qrnn import QRNN
+from rnntrain.cells.regularized_gru import RegularizedGRU
+from rnntrain.cells.regularized_lstm import RegularizedLSTM
 from rnntrain.cells.rglru import RGLRU
 from rnntrain.cells.rnn import RNN
+from rnntrain.cells.skip import Skip
 from rnntrain.cells.slstm import SLSTM
 from rnntrain.cells.sru import SRU
 from rnntrain.cells.tcn import TCN
 from rnntrain.cells.transformer import Transformer
 from rnntrain.cells.vanilla import Vanilla
+from rnntrain.cells.weight_drop import WeightDrop
 from rnntrain.models.backbone import Backbone
 
 CELLS: dict[str, Callable[[int, int], Recurrent]] = {
@@ -61,6 +79,34 @@ CELLS: dict[str, Callable[[int, int], Recurrent]] = {
     "transformer": lambda D, H: Transformer(D, H + 3, num_heads=2, context=4, feedforward_size=6),
     "transformer_blocks": lambda D, H: Transformer(D, D, num_heads=2, context=2, feedforward_size=6),
     "tcn": partial(TCN, levels=2, kernel_size=2),
+    "peephole_lstm": PeepholeLSTM,
+    "projected_lstm": partial(ProjectedLSTM, projection_size=3),
+    "coupled_lstm": CoupledLSTM,
+    "janet": JANET,
+    "regularized_lstm": RegularizedLSTM,
+    "regularized_lstm_eval": lambda D, H: RegularizedLSTM(
+        D, H, zoneout_cell=0.3, zoneout_hidden=0.1, recurrent_dropout=0.4, weight_drop=0.5
+    ).eval(),
+    "layernorm_lstm": LayerNormLSTM,
+    "layernorm_lstm_eval": lambda D, H: LayerNormLSTM(D, H, zoneout_cell=0.7, zoneout_hidden=0.2).eval(),
+    "regularized_gru": RegularizedGRU,
+    "layernorm_gru": LayerNormGRU,
+    "layernorm_gru_eval": lambda D, H: LayerNormGRU(D, H, zoneout=0.3, recurrent_dropout=0.4, weight_drop=0.5).eval(),
+    "weight_drop": lambda D, H: WeightDrop(D, H).eval(),
+    "weight_drop_gru": partial(WeightDrop, rate=0.0, inner="gru"),
+    "leaky": Leaky,
+    "clockwork": partial(Clockwork, periods=(1, 2, 4, 2, 3)),
+    "dilated": partial(Dilated, dilations=(2, 1, 4)),
+    "dilated_lstm": partial(Dilated, dilations=(3,), inner="lstm"),
+    "skip": partial(Skip, skip=4),
+    "irnn": IRNN,
+    "orthogonal": Orthogonal,
+    "orthogonal_exp": partial(Orthogonal, nonlinearity="tanh", map="exp"),
+    "indrnn": IndRNN,
+    "indrnn_bounded": partial(IndRNN, nonlinearity="tanh", t_max=6),
+    "antisymmetric": Antisymmetric,
+    "antisymmetric_gated": partial(Antisymmetric, gated=True),
+    "cornn": CoRNN,
 }
 STACKS: dict[str, Callable[[int, int], Recurrent]] = {
     "stack": partial(Backbone, cell=LSTM, num_layers=2),

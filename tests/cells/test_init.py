@@ -15,6 +15,7 @@ from rnntrain.cells.gru import GRU
 from rnntrain.cells.lstm import LSTM
 from rnntrain.cells.rnn import RNN
 from rnntrain.cells.vanilla import Vanilla
+from rnntrain.errors import UserError
 
 D, H = 24, 40
 CELLS = {"rnn": RNN, "lstm": LSTM, "gru": GRU, "vanilla": Vanilla}
@@ -91,3 +92,47 @@ def test_start_depends_on_the_seed_alone(name: str) -> None:
 def test_sizes_below_one_are_refused(name: str) -> None:
     with pytest.raises(ValueError, match="hidden_size must be greater than zero"):
         CELLS[name](D, 0)
+
+
+# -- how long memories start ---
+
+
+def forget_bias_of(cell: Recurrent) -> tuple[Tensor, Tensor | None]:
+    """Return the bias that keeps the state, and that of the gate which lets the input in."""
+    if isinstance(cell, GRU):
+        return (cell.gru.bias_ih_l0 + cell.gru.bias_hh_l0).chunk(3)[1], None
+    i, f, _, _ = (cell.lstm.bias_ih_l0 + cell.lstm.bias_hh_l0).chunk(4)
+    return f, i
+
+
+@pytest.mark.parametrize("init", ["orthogonal", "uniform"])
+@pytest.mark.parametrize("build", [LSTM, GRU])
+def test_chrono_spreads_time_scales_up_to_t_max(build: Callable[..., Recurrent], init: str) -> None:
+    forget, write = forget_bias_of(build(D, 300, init=init, t_max=101))
+    scales = forget.exp()
+    assert 1 <= scales.min() < 5
+    assert 96 < scales.max() <= 100
+    assert abs(scales.mean() - 50.5) < 6
+    assert write is None or torch.equal(write, -forget)
+
+
+@pytest.mark.parametrize("build", [LSTM, GRU])
+def test_uniform_gates_start_uniform(build: Callable[..., Recurrent]) -> None:
+    forget, write = forget_bias_of(build(D, 300, uniform_gates=True))
+    activation = torch.sigmoid(forget)
+    assert 1 / 300 <= activation.min() < 0.03
+    assert 0.97 < activation.max() <= 1 - 1 / 300
+    assert abs(activation.mean() - 0.5) < 0.06
+    assert abs(activation.std() - 12**-0.5) < 0.02
+    assert write is None or torch.equal(write, -forget)
+
+
+@pytest.mark.parametrize("build", [LSTM, GRU])
+def test_uniform_gates_of_one_unit_are_finite(build: Callable[..., Recurrent]) -> None:
+    assert all(p.isfinite().all() for p in build(D, 1, uniform_gates=True).parameters())
+
+
+@pytest.mark.parametrize("build", [LSTM, GRU])
+def test_two_starts_of_the_gates_are_refused(build: Callable[..., Recurrent]) -> None:
+    with pytest.raises(UserError, match=r"model\.cell\.t_max=9 and model\.cell\.uniform_gates=true: .* leave out one"):
+        build(D, H, t_max=9, uniform_gates=True)

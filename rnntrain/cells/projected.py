@@ -1,0 +1,71 @@
+"""The base of cells whose input products are taken for all time steps at once."""
+
+# B batch, T time, D input, H hidden, G = number of gates · H
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rnntrain.cells.base import Cell, State, select_rows, zero_padding
+
+
+class ProjectedCell(Cell):
+    """A recurrence in two parts: what depends on the input alone, and what depends on the state.
+
+    Implement `initial_state`, `project` and `advance`; `step` and `forward` follow. `forward` projects the whole
+    sequence in one product and prepares the weights once; a cell that knows a faster way through the time steps
+    than calling `advance` for each of them overrides `scan`.
+    """
+
+    def prepare(self) -> Any:
+        """Return the weights in the form that the steps use: work that is done once a sequence."""
+
+    @abstractmethod
+    def project(self, x: Tensor, weights: Any) -> Tensor:
+        """Return what one step needs of its input, for inputs of any leading dimensions."""
+
+    @abstractmethod
+    def advance(self, products_BG: Tensor, state: State, weights: Any) -> tuple[Tensor, State]:
+        """Run one step from its projected input: return ``y_BH`` and the next state."""
+
+    def step(self, x_BD: Tensor, state: State) -> tuple[Tensor, State]:
+        weights = self.prepare()
+        return self.advance(self.project(x_BD, weights), state, weights)
+
+    def forward(self, x_BTD: Tensor, state: State = None, lengths_B: Tensor | None = None) -> tuple[Tensor, State]:
+        if state is None:
+            state = self.initial_state(x_BTD.shape[0])
+        if lengths_B is None or known_to_be_full(lengths_B, x_BTD.shape[1]):
+            y_TBH, state = self._run(x_BTD, state, None)
+            return y_TBH.transpose(0, 1), state
+        valid_TB = torch.arange(x_BTD.shape[1], device=x_BTD.device)[:, None] < lengths_B
+        y_TBH, state = self._run(zero_padding(x_BTD, lengths_B), state, valid_TB)
+        return zero_padding(y_TBH.transpose(0, 1), lengths_B), state
+
+    def _run(self, x_BTD: Tensor, state: State, valid_TB: Tensor | None) -> tuple[Tensor, State]:
+        weights = self.prepare()
+        # Time first, so that each step reads and writes one block of memory.
+        return self.scan(self.project(x_BTD.transpose(0, 1), weights), state, weights, valid_TB)
+
+    def scan(self, products_TBG: Tensor, state: State, weights: Any, valid_TB: Tensor | None) -> tuple[Tensor, State]:
+        """Return ``y_TBH`` and the state after each row's last valid step; every step is valid where the mask is None.
+
+        What stands in padded outputs does not matter, but it is finite.
+        """
+        outputs: list[Tensor] = []
+        valid_steps = [None] * len(products_TBG) if valid_TB is None else valid_TB.unbind()
+        # unbind once: an index in the loop would allocate a gradient of the whole sequence at every step.
+        for products_BG, valid_B in zip(products_TBG.unbind(), valid_steps, strict=True):
+            y_BH, new_state = self.advance(products_BG, state, weights)
+            state = new_state if valid_B is None else select_rows(valid_B, new_state, state)
+            outputs.append(y_BH)
+        return torch.stack(outputs), state
+
+
+def known_to_be_full(lengths_B: Tensor, num_steps: int) -> bool:
+    """Say whether no row is padded, as far as that can be known without making the host wait for a GPU."""
+    return not lengths_B.is_cuda and bool((lengths_B >= num_steps).all())
