@@ -157,6 +157,8 @@ def test_difficulties_that_cannot_be_are_refused() -> None:
         Parity(min_length=9, max_length=4)
     with pytest.raises(UserError, match=r"data\.length=5: must be above data\.delay=5"):
         DelayedRecall(delay=5, length=5)
+    with pytest.raises(UserError, match=r"data\.length=3: has no room for data\.num_copied=4"):
+        SelectiveCopy(length=3, num_copied=4)
     with pytest.raises(UserError, match="30 pairs need as many keys"):
         AssociativeRecall(num_pairs=30)
     with pytest.raises(UserError, match=r"data\.lowest=0\.2: must be below"):

@@ -5,13 +5,14 @@
 from __future__ import annotations
 
 import math
+from typing import Annotated
 
 import numpy as np
 
 from rnntrain.data.memory.base import Drawn, MemoryProblem
 from rnntrain.data.sequences import Baselines, StepClassesCodec, SymbolInputs
 from rnntrain.errors import UserError
-from rnntrain.ranges import PositiveInt
+from rnntrain.ranges import PositiveInt, Range
 
 
 class DelayedRecall(MemoryProblem):
@@ -158,20 +159,20 @@ class InductionHeads(MemoryProblem):
     Trivial baseline: symbols are uniform: ln V (2.773 nats for V = 16), and an accuracy of 1/V.
 
     Args:
-        length: T, at least 3.
+        length: T.
         num_symbols: V, different symbols beside the sign.
     """
 
     def __init__(
         self,
-        length: PositiveInt = 64,
+        length: Annotated[int, Range(3)] = 64,
         num_symbols: PositiveInt = 16,
         batch_size: PositiveInt = 64,
         epoch_batches: PositiveInt = 100,
         eval_rows: PositiveInt = 1000,
         test_lengths: list[PositiveInt] | None = None,
     ) -> None:
-        self.length, self.num_symbols = max(length, self.shortest), num_symbols
+        self.length, self.num_symbols = length, num_symbols
         super().__init__(batch_size, epoch_batches, eval_rows, test_lengths)
 
     @property
