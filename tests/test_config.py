@@ -386,3 +386,29 @@ def test_composing_leaves_the_hydra_of_a_calling_program_alone() -> None:
 def test_optional_groups_are_groups() -> None:
     assert set(OPTIONAL_GROUPS) < set(GROUPS)
     assert {folder.name for folder in package_config_dir().iterdir() if folder.is_dir()} <= set(GROUPS)
+
+
+def test_cells_of_a_stack_are_read_by_name_and_recorded_whole() -> None:
+    plain = compose(["model.cells=[lstm,gru]", "model.hidden_size=8"])
+    assert [each["_target_"] for each in plain["model"]["cells"]] == [
+        "rnntrain.cells.lstm.LSTM",
+        "rnntrain.cells.gru.GRU",
+    ]
+    checked = check(plain)
+    assert checked.cell_names == "LSTM, GRU"
+    assert checked.model.arguments["num_layers"] == 2
+    assert check(from_yaml(to_yaml(plain), "record")).cells == checked.cells
+
+
+@pytest.mark.parametrize(
+    ("override", "parts"),
+    [
+        ("model.cells=[lstm,grue]", ["model.cells[1]=grue", "did you mean gru?"]),
+        ("model.cells=lstm", ["model.cells=lstm", "expected a list of cells"]),
+        ("model.cells=[]", ["model.cells=[]", "expected a list of cells"]),
+    ],
+)
+def test_wrong_cells_of_a_stack_are_refused(override: str, parts: list[str]) -> None:
+    with pytest.raises(UserError) as error:
+        check(compose([override]))
+    assert all(part in str(error.value) for part in parts)

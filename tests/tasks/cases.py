@@ -8,6 +8,7 @@ A new task is one function and one line in `TASKS`.
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -119,6 +120,23 @@ def case_of(
     return Case(experiment, batch, initial_loss, targets_per_step, overfit_loss, overfit_steps)
 
 
+def classification(folder: Path, task: dict[str, Any] | None = None, changes: dict[str, Any] | None = None) -> Case:
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "texts.csv"
+    kinds = {"even": "abc", "odd": "cde", "none": "xyz"}
+    rows = [(name, signs[i % 3] * (1 + i % 7) + signs[(i * i) % 3]) for i in range(20) for name, signs in kinds.items()]
+    path.write_text("label,text\n" + "".join(f"{label},{text}\n" for label, text in rows), encoding="utf-8")
+    section = {"_target_": "rnntrain.tasks.classification.Classification", "linear_baseline": False, **(task or {})}
+    data = {"_target_": "rnntrain.data.labelled_text.LabelledText", "path": str(path), "unit": "char", "batch_size": 16}
+    data |= {"split_seed": 1, "min_count": 1}
+    return case_of(folder, section, data, changes, initial_loss=math.log(3), overfit_loss=0.05)
+
+
+def classification_weighted(folder: Path) -> Case:
+    task = {"pooling": "attention", "class_weights": [0.5, 1.0, 2.0], "monitor": "macro_f1"}
+    return classification(folder, task, {"model.bidirectional": True, "model.hidden_size": 16})
+
+
 def regression(folder: Path) -> Case:
     data = {"_target_": "rnntrain.data.memory.adding.Adding", "length": 8, "vary": 1.0, **SMALL}
     task = {"_target_": "rnntrain.tasks.regression.Regression"}
@@ -163,13 +181,48 @@ def music(folder: Path) -> Case:
     return case_of(folder, task, data, initial_loss=None, targets_per_step=True, overfit_loss=1.0, overfit_steps=200)
 
 
+def write_tagged(folder: Path, sentences: int = 14) -> Path:
+    """Write sentences of one to seven tokens, some of which are names of one or two tokens; return the file."""
+    rng = random.Random(0)
+    names = {"person": ["Ada", "Bo", "Cleo Dee", "Ed Eff"], "place": ["Rome", "New York", "Ulm"]}
+    lines: list[str] = []
+    for number in range(sentences):
+        for _ in range(number % 4):
+            lines.append(f"{rng.choice(['saw', 'met', 'in', 'and', '.'])}\tO")
+        kind = rng.choice(list(names))
+        first, *others = rng.choice(names[kind]).split()
+        lines += [f"{first}\tB-{kind}", *(f"{other}\tI-{kind}" for other in others)]
+        lines += ["slept\tO", ""] if number % 3 else [""]
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "tagged.conll"
+    path.write_text("\n".join(lines), encoding="utf-8")
+    return path
+
+
+def tagging(folder: Path, crf: bool = False, char_features: str = "lstm") -> Case:
+    task = {"_target_": "rnntrain.tasks.tagging.Tagging", "crf": crf, "char_features": char_features}
+    task |= {"char_size": 12, "once_dropout": 0.0}
+    data = {"_target_": "rnntrain.data.columns.Columns", "path": str(write_tagged(folder)), "batch_size": 6}
+    changes = {"model.embedding_size": 40, "model.bidirectional": True}
+    loss = math.log(5)
+    return case_of(folder, task, data, changes, initial_loss=loss, targets_per_step=True, overfit_loss=0.05)
+
+
+def tagging_crf(folder: Path) -> Case:
+    return tagging(folder, crf=True, char_features="cnn")
+
+
 TASKS: dict[str, Callable[[Path], Case]] = {
     "language_modeling": language_modeling,
+    "classification": classification,
+    "classification_weighted": classification_weighted,
     "regression": regression,
     "step_regression": step_regression,
     "step_classification": step_classification,
     "array_classification": array_classification,
     "music": music,
+    "tagging": tagging,
+    "tagging_crf": tagging_crf,
 }
 # Tasks whose rows all have one length by their nature.
 FIXED_LENGTH: set[str] = {"step_regression"}
