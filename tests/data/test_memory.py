@@ -340,6 +340,13 @@ def test_trivial_losses_are_those_of_the_papers(name: str, loss: float) -> None:
     assert next(iter(loaded(name).trivial("val").values()))["loss"] == pytest.approx(loss)
 
 
+def test_guessing_is_as_good_at_every_length() -> None:
+    data = loaded("parity", test_lengths=[40, 256])
+    assert data.trivial("val")["uniform"].keys() == {"loss", "accuracy"}
+    assert data.trivial("test")["uniform"]["accuracy_len_256"] == 0.5
+    assert loaded("adding", test_lengths=[50]).trivial("test")["always 1"]["mse_len_50"] == pytest.approx(1 / 6)
+
+
 def test_copy_at_100_has_the_published_baseline() -> None:
     assert Copy().trivial("test")["no memory"]["loss"] == pytest.approx(0.1733, abs=1e-4)
 

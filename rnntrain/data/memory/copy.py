@@ -8,7 +8,7 @@ import math
 
 import numpy as np
 
-from rnntrain.data.memory.base import Drawn, MemoryProblem
+from rnntrain.data.memory.base import Drawn, MemoryProblem, at_each_length
 from rnntrain.data.sequences import Baselines, StepClassesCodec, SymbolInputs
 from rnntrain.errors import UserError
 from rnntrain.ranges import PositiveInt
@@ -134,4 +134,5 @@ class SelectiveCopy(MemoryProblem):
         return f"Copying {self.num_copied} of {self.num_symbols} symbols from among {self.length} steps"
 
     def trivial(self, split: str) -> Baselines:
-        return {"uniform": {"loss": math.log(self.num_symbols), "accuracy": 1 / self.num_symbols}}
+        values = {"loss": math.log(self.num_symbols), "accuracy": 1 / self.num_symbols}
+        return {"uniform": at_each_length(self, split, values)}

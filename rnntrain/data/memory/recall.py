@@ -9,7 +9,7 @@ from typing import Annotated
 
 import numpy as np
 
-from rnntrain.data.memory.base import Drawn, MemoryProblem
+from rnntrain.data.memory.base import Drawn, MemoryProblem, at_each_length
 from rnntrain.data.sequences import Baselines, StepClassesCodec, SymbolInputs
 from rnntrain.errors import UserError
 from rnntrain.ranges import PositiveInt, Range
@@ -67,7 +67,8 @@ class DelayedRecall(MemoryProblem):
         return f"Recalling one of {self.num_symbols} symbols {self.delay} steps later"
 
     def trivial(self, split: str) -> Baselines:
-        return {"uniform": {"loss": math.log(self.num_symbols), "accuracy": 1 / self.num_symbols}}
+        values = {"loss": math.log(self.num_symbols), "accuracy": 1 / self.num_symbols}
+        return {"uniform": at_each_length(self, split, values)}
 
 
 class AssociativeRecall(MemoryProblem):
@@ -132,8 +133,9 @@ class AssociativeRecall(MemoryProblem):
     def trivial(self, split: str) -> Baselines:
         tested = split == "test" and self.test_lengths
         losses = [self._values_seen(pairs) for pairs in (self.test_lengths if tested else [self.num_pairs])]
+        uniform = {"loss": math.log(self.num_values), "accuracy": 1 / self.num_values}
         return {
-            "uniform": {"loss": math.log(self.num_values), "accuracy": 1 / self.num_values},
+            "uniform": at_each_length(self, split, uniform),
             "values seen": {"loss": sum(losses) / len(losses)},
         }
 
@@ -198,7 +200,8 @@ class InductionHeads(MemoryProblem):
         return f"Recalling what followed a sign among {self.length} of {self.num_symbols} symbols"
 
     def trivial(self, split: str) -> Baselines:
-        return {"uniform": {"loss": math.log(self.num_symbols), "accuracy": 1 / self.num_symbols}}
+        values = {"loss": math.log(self.num_symbols), "accuracy": 1 / self.num_symbols}
+        return {"uniform": at_each_length(self, split, values)}
 
 
 def _last_alone(shape: tuple[int, ...]) -> np.ndarray:
