@@ -92,4 +92,7 @@ class Summary:
 
     def _stands_again(self, name: str) -> bool:
         """Say whether a metric has a fuller name too, that of the way in which it was evaluated."""
-        return any(other.startswith(f"{name}_") and self.metrics[other] == self.metrics[name] for other in self.metrics)
+        # Every pass has a loss, so its names tell the ways; `accuracy_len_64` beside `accuracy` is none.
+        losses = f"{name.partition('/')[0]}/loss_"
+        ways = [other.removeprefix(losses) for other in self.metrics if other.startswith(losses)]
+        return any(self.metrics.get(f"{name}_{way}") == self.metrics[name] for way in ways)

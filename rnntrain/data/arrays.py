@@ -6,16 +6,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rnntrain.data.array_rows import SPLITS, RowReader, Rows, TargetKind
 from rnntrain.data.base import Codec
 from rnntrain.data.bucketing import ordered_batches, pad, shuffled_batches
 from rnntrain.data.classes import ClassCodec, FeatureInputs
 from rnntrain.data.codecs import listed
-from rnntrain.data.npz import check_names, find, read_npz, sequences, sha256_of
+from rnntrain.data.npz import read_npz, sha256_of
 from rnntrain.data.places import resolve
 from rnntrain.data.sequences import Baselines, NumbersCodec, SequenceData, StepClassesCodec
 from rnntrain.data.stratify import stratified_split
@@ -25,19 +25,7 @@ from rnntrain.ranges import Fraction, NonNegativeInt, PositiveInt
 if TYPE_CHECKING:
     from rnntrain.batch import Batch
 
-SPLITS = ("train", "val", "test")
 SHOWN_STEPS = 6
-
-
-@dataclass(frozen=True)
-class Rows:
-    """The sequences of one split as they stand in the file, ``[T, D]`` each, and a target of each."""
-
-    x: list[np.ndarray]
-    y: list[Any]
-
-    def take(self, numbers: np.ndarray) -> Rows:
-        return Rows([self.x[number] for number in numbers], [self.y[number] for number in numbers])
 
 
 class Arrays(SequenceData):
@@ -70,7 +58,7 @@ class Arrays(SequenceData):
         self,
         path: str,
         batch_size: PositiveInt = 32,
-        targets: Literal["auto", "classes", "numbers"] = "auto",
+        targets: TargetKind = "auto",
         standardize: bool = True,
         val_fraction: Fraction = 0.1,
         split_seed: NonNegativeInt = 0,
@@ -88,7 +76,9 @@ class Arrays(SequenceData):
     def load(self, codec: Codec | None = None) -> None:
         self._place = f"data.path={self.path}"
         self._file = resolve(self.path, "data.path")
-        rows = self._read(read_npz(self._file, "data.path"))
+        self._reader = RowReader(self._place, self.targets)
+        read = self._reader.read(read_npz(self._file, "data.path"))
+        rows = {split: self.transform(each) for split, each in read.items()}
         self._val_drawn = "val" not in rows
         if self._val_drawn:
             rows = self._draw_val(rows)
@@ -101,81 +91,17 @@ class Arrays(SequenceData):
         self._x = {split: [inputs.encode(x_TD) for x_TD in rows[split].x] for split in self.splits}
         self._y = {split: self._encode_targets(rows[split].y, split) for split in self.splits}
 
-    def _read(self, arrays: dict[str, np.ndarray]) -> dict[str, Rows]:
-        check_names(arrays, self._place)
-        rows: dict[str, Rows] = {}
-        for split in SPLITS:
-            x = sequences(arrays, split, self._place)
-            if x is None:
-                continue
-            name = self._name(arrays, "x", split)
-            if not x:
-                raise UserError(f"{self._place}: {name} is empty; leave it out, or give it sequences")
-            x = [self._checked(x_T, f"{name}[{row}]") for row, x_T in enumerate(x)]
-            rows[split] = Rows(x, self._read_targets(arrays, split, x))
-            if x[0].shape[1] != rows["train"].x[0].shape[1]:
-                raise UserError(
-                    f"{self._place}: {name} has {x[0].shape[1]} features, "
-                    f"{self._name(arrays, 'x', 'train')} {rows['train'].x[0].shape[1]}; they must be the same"
-                )
+    def transform(self, rows: Rows) -> Rows:
+        """Return the sequences of one split as they are to be read; a subclass may change their order."""
         return rows
-
-    def _name(self, arrays: dict[str, np.ndarray], letter: str, split: str) -> str:
-        found = find(arrays, letter, split)
-        return found[0] if found else f"{letter}_{split}"
-
-    def _checked(self, x: np.ndarray, row: str) -> np.ndarray:
-        """Return one sequence as ``[T, D]``; refuse what is no finite number."""
-        if x.dtype.kind not in "biuf":
-            raise UserError(f"{self._place}: {row} holds texts; give numbers")
-        x_TD = x[:, None] if x.ndim == 1 else x.reshape(len(x), -1)
-        wrong_TD = ~np.isfinite(x_TD)
-        if wrong_TD.any():
-            step, feature = np.argwhere(wrong_TD)[0]
-            raise UserError(
-                f"{self._place}: {row} is {x_TD[step, feature]} at step {step}, feature {feature}; "
-                "fill it or leave the sequence out"
-            )
-        return x_TD
-
-    def _read_targets(self, arrays: dict[str, np.ndarray], split: str, x: list[np.ndarray]) -> list[Any]:
-        found = find(arrays, "y", split)
-        if found is None:
-            raise UserError(f"{self._place}: has no y_{split} beside x_{split}; add the targets")
-        name, y = found
-        if split == "train":
-            self._classes = self.targets == "classes" or (self.targets == "auto" and y.dtype.kind in "biuU")
-        if not self._classes and y.dtype.kind not in "biuf":
-            raise UserError(f"{self._place}: {name} holds texts, which are no numbers; set data.targets=classes")
-        if y.dtype.kind == "f" and not np.isfinite(y).all():
-            row = np.argwhere(~np.isfinite(y))[0].tolist()
-            raise UserError(f"{self._place}: {name}{row} is {y[tuple(row)]}; fill it or leave the sequence out")
-        steps = sum(map(len, x))
-        end_to_end = len(y) == steps != len(x)
-        per_step = end_to_end or y.ndim == (2 if self._classes else 3)
-        if split == "train":
-            self._per_step = per_step
-        if len(y) not in (len(x), steps) or per_step != self._per_step or y.ndim > 3:
-            what = f"{steps:,} steps" if self._per_step else f"{len(x):,} sequences"
-            raise UserError(f"{self._place}: {name} has the shape {list(y.shape)}, which does not fit {what}")
-        if not per_step:
-            return list(y) if self._classes else list(y.reshape(len(y), -1).astype(np.float64))
-        return self._of_steps(y, name, x, end_to_end)
-
-    def _of_steps(self, y: np.ndarray, name: str, x: list[np.ndarray], end_to_end: bool) -> list[np.ndarray]:
-        lengths = [len(x_TD) for x_TD in x]
-        if not end_to_end and y.shape[1] < max(lengths):
-            raise UserError(f"{self._place}: {name} has {y.shape[1]} steps, and the longest sequence {max(lengths)}")
-        rows = (
-            np.split(y, np.cumsum(lengths)[:-1])
-            if end_to_end
-            else [row[: len(x_TD)] for row, x_TD in zip(y, x, strict=True)]
-        )
-        return rows if self._classes else [row.reshape(len(row), -1).astype(np.float64) for row in rows]
 
     def _draw_val(self, rows: dict[str, Rows]) -> dict[str, Rows]:
         train = rows["train"]
-        sorts = [_text(y) for y in train.y] if self._classes and not self._per_step else ["all"] * len(train.x)
+        sorts = (
+            [_text(y) for y in train.y]
+            if self._reader.classes and not self._reader.per_step
+            else ["all"] * len(train.x)
+        )
         drawn = stratified_split(sorts, {"val": self.val_fraction}, self.split_seed)
         if not len(drawn["val"]) or not len(drawn["train"]):
             raise UserError(
@@ -188,15 +114,15 @@ class Arrays(SequenceData):
 
     def _fit(self, train: Rows) -> Codec:
         inputs = FeatureInputs.fit(train.x, self.standardize)
-        if not self._classes:
-            targets = train.y if self._per_step else [np.stack(train.y)]
-            return NumbersCodec(inputs, FeatureInputs.fit(targets, self.standardize), self._per_step)
-        steps = np.concatenate(train.y) if self._per_step else np.stack(train.y)
+        if not self._reader.classes:
+            targets = train.y if self._reader.per_step else [np.stack(train.y)]
+            return NumbersCodec(inputs, FeatureInputs.fit(targets, self.standardize), self._reader.per_step)
+        steps = np.concatenate(train.y) if self._reader.per_step else np.stack(train.y)
         values, counts = np.unique(steps, return_counts=True)
         if len(values) < 2:
             raise UserError(f"{self._place}: y_train has the one class {_text(values[0])}; there is nothing to learn")
         names = list(map(_text, values))
-        return StepClassesCodec(inputs, names) if self._per_step else ClassCodec(inputs, names, counts.tolist())
+        return StepClassesCodec(inputs, names) if self._reader.per_step else ClassCodec(inputs, names, counts.tolist())
 
     def _inputs(self) -> FeatureInputs:
         codec = self.codec
@@ -272,7 +198,7 @@ class Arrays(SequenceData):
         )
 
     def _what(self) -> str:
-        each = "a step" if self._per_step else "a sequence"
+        each = "a step" if self._reader.per_step else "a sequence"
         guessed = " (guessed; see data.targets)" if self.targets == "auto" else ""
         if isinstance(self.codec, NumbersCodec):
             return f"{self.codec.num_targets} number{'s' * (self.codec.num_targets > 1)} {each}{guessed}"

@@ -90,12 +90,13 @@ class KeysHead(nn.Module):
 
 
 class MusicMetrics(Metrics):
-    """Nats a step, frame accuracy, and a look at the first piece of the pass."""
+    """Nats a step, frame accuracy, and a look at one piece of the pass."""
 
     def __init__(self) -> None:
         self._nats, self._steps = Sum(), Sum()
         self._hits, self._either = Sum(), Sum()
-        self._first: tuple[Tensor, Tensor] | None = None
+        # Targets, logits and length of the longest piece of the first batch.
+        self._first: tuple[Tensor, Tensor, Tensor | None] | None = None
 
     def update(self, output: Tensor, batch: Batch, loss_sum: Tensor, count: Tensor) -> None:
         said_NK, true_NK = _valid(output, batch) > 0, _valid(batch.targets, batch) > 0
@@ -104,8 +105,8 @@ class MusicMetrics(Metrics):
         self._hits.add((said_NK & true_NK).sum())
         self._either.add((said_NK | true_NK).sum())
         if self._first is None:
-            length = output.shape[1] if batch.lengths_B is None else int(batch.lengths_B[-1])
-            self._first = batch.targets[-1, :length], output[-1, :length].float().sigmoid()
+            length = None if batch.lengths_B is None else batch.lengths_B[-1]
+            self._first = batch.targets[-1], output[-1].float(), length
 
     def compute(self) -> dict[str, float]:
         return {
@@ -116,7 +117,9 @@ class MusicMetrics(Metrics):
     def pictures(self) -> dict[str, Picture]:
         if self._first is None:
             return {}
-        true_TK, probability_TK = (part.cpu().numpy() for part in self._first)
+        targets_TK, logits_TK, length = self._first
+        stop = None if length is None else int(length)
+        true_TK, probability_TK = targets_TK[:stop].cpu().numpy(), logits_TK[:stop].sigmoid().cpu().numpy()
         return {"piano_roll": partial(draw_piano_roll, true_TK, probability_TK)}
 
 

@@ -160,6 +160,8 @@ def test_difficulties_that_cannot_be_are_refused() -> None:
         Parity(min_length=9, max_length=4)
     with pytest.raises(UserError, match=r"data\.length=5: must be above data\.delay=5"):
         DelayedRecall(delay=5, length=5)
+    with pytest.raises(UserError, match=r"data\.length=3: has no room for data\.num_copied=4"):
+        SelectiveCopy(length=3, num_copied=4)
     with pytest.raises(UserError, match="30 pairs need as many keys"):
         AssociativeRecall(num_pairs=30)
     with pytest.raises(UserError, match=r"data\.lowest=0\.2: must be below"):
@@ -348,6 +350,13 @@ def measured(data: MemoryProblem, split: str = "val") -> np.ndarray:
 )
 def test_trivial_losses_are_those_of_the_papers(name: str, loss: float) -> None:
     assert next(iter(loaded(name).trivial("val").values()))["loss"] == pytest.approx(loss)
+
+
+def test_guessing_is_as_good_at_every_length() -> None:
+    data = loaded("parity", test_lengths=[40, 256])
+    assert data.trivial("val")["uniform"].keys() == {"loss", "accuracy"}
+    assert data.trivial("test")["uniform"]["accuracy_len_256"] == 0.5
+    assert loaded("adding", test_lengths=[50]).trivial("test")["always 1"]["mse_len_50"] == pytest.approx(1 / 6)
 
 
 def test_copy_at_100_has_the_published_baseline() -> None:

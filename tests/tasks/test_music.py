@@ -71,7 +71,7 @@ def test_frame_accuracy_counts_keys_that_sound_or_are_said_to(case: Case) -> Non
     assert metrics.compute()["frame_accuracy"] == pytest.approx(2 / 5)
 
 
-def test_the_first_piece_is_drawn(case: Case) -> None:
+def test_a_piece_is_drawn(case: Case) -> None:
     [carry] = case.experiment.task.evaluations().values()
     [(title, draw)] = case.experiment.trainer.measure("val", carry).pictures().items()
     assert title == "piano_roll"

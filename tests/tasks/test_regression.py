@@ -42,14 +42,6 @@ def test_errors_are_on_the_original_scale() -> None:
     assert found["r2"] == pytest.approx(r2.mean(), rel=1e-5)
 
 
-def test_r2_is_that_of_scikit_learn() -> None:
-    sklearn = pytest.importorskip("sklearn.metrics")
-    rng = np.random.default_rng(1)
-    y, said = rng.random((20, 2)), rng.random((20, 2))
-    scaled = [torch.from_numpy(CODEC.targets.encode(each)) for each in (y, said)]
-    assert measure(CODEC, (scaled[1], batch_of(scaled[0])))["r2"] == pytest.approx(sklearn.r2_score(y, said), rel=1e-4)
-
-
 def test_r2_of_a_constant_is_nought() -> None:
     constant = torch.full((4, 2), 3.1)
     assert measure(CODEC, (torch.zeros(4, 2), batch_of(constant)))["r2"] == 0.0

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 # The first number of every seed, so that no set shares a draw with another.
 TRAIN, VAL, TEST = 0, 1, 2
 SHOWN_STEPS = 40
+REPORTED_APART = ("accuracy", "mse")  # metrics that tasks also give for each test length
 
 
 @dataclass(frozen=True)
@@ -144,6 +145,13 @@ class MemoryProblem(SequenceData):
             f"{_shown(x[:steps])} → {_shown(y[:steps] if per_step else np.atleast_1d(y))}"
             for x, y, steps in zip(drawn.inputs, drawn.targets, steps_B, strict=False)
         ]
+
+
+def at_each_length(data: MemoryProblem, split: str, values: dict[str, float]) -> dict[str, float]:
+    """Return what a method reaches that does as well at any length, under the name of each test length too."""
+    lengths = data.test_lengths if split == "test" else []
+    apart = {name: value for name, value in values.items() if name in REPORTED_APART}
+    return values | {f"{name}_len_{length}": value for length in lengths for name, value in apart.items()}
 
 
 def drawn_lengths(rng: np.random.Generator, rows: int, length: int | None, low: int, high: int) -> np.ndarray:

@@ -8,8 +8,9 @@ import math
 
 import numpy as np
 
-from rnntrain.data.memory.base import Drawn, MemoryProblem
+from rnntrain.data.memory.base import Drawn, MemoryProblem, at_each_length
 from rnntrain.data.sequences import Baselines, StepClassesCodec, SymbolInputs
+from rnntrain.errors import UserError
 from rnntrain.ranges import PositiveInt
 
 
@@ -101,7 +102,9 @@ class SelectiveCopy(MemoryProblem):
         eval_rows: PositiveInt = 1000,
         test_lengths: list[PositiveInt] | None = None,
     ) -> None:
-        self.length, self.num_copied, self.num_symbols = max(length, num_copied), num_copied, num_symbols
+        if length < num_copied:
+            raise UserError(f"data.length={length}: has no room for data.num_copied={num_copied} symbols; raise it")
+        self.length, self.num_copied, self.num_symbols = length, num_copied, num_symbols
         super().__init__(batch_size, epoch_batches, eval_rows, test_lengths)
 
     @property
@@ -131,4 +134,5 @@ class SelectiveCopy(MemoryProblem):
         return f"Copying {self.num_copied} of {self.num_symbols} symbols from among {self.length} steps"
 
     def trivial(self, split: str) -> Baselines:
-        return {"uniform": {"loss": math.log(self.num_symbols), "accuracy": 1 / self.num_symbols}}
+        values = {"loss": math.log(self.num_symbols), "accuracy": 1 / self.num_symbols}
+        return {"uniform": at_each_length(self, split, values)}

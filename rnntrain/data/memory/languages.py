@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 import numpy as np
 
-from rnntrain.data.memory.base import Drawn, MemoryProblem, check_bounds, drawn_lengths, none_if_full
+from rnntrain.data.memory.base import Drawn, MemoryProblem, at_each_length, check_bounds, drawn_lengths, none_if_full
 from rnntrain.data.sequences import Baselines, StepClassesCodec, SymbolInputs
 from rnntrain.ranges import PositiveInt, Range
 
@@ -155,7 +155,8 @@ class Dyck(MemoryProblem):
             last_BT = np.take_along_axis(drawn.inputs, np.maximum.accumulate(place_BT, 1), 1)
             hits += int((last_BT == drawn.targets)[drawn.counted_BT].sum())
             counted += int(drawn.counted_BT.sum())
+        uniform = {"loss": math.log(self.num_kinds), "accuracy": 1 / self.num_kinds}
         return {
-            "uniform": {"loss": math.log(self.num_kinds), "accuracy": 1 / self.num_kinds},
+            "uniform": at_each_length(self, split, uniform),
             "opened last": {"accuracy": hits / counted},
         }

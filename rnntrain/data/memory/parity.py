@@ -9,7 +9,7 @@ from typing import Annotated
 
 import numpy as np
 
-from rnntrain.data.memory.base import Drawn, MemoryProblem, check_bounds, drawn_lengths, none_if_full
+from rnntrain.data.memory.base import Drawn, MemoryProblem, at_each_length, check_bounds, drawn_lengths, none_if_full
 from rnntrain.data.sequences import Baselines, StepClassesCodec, SymbolInputs
 from rnntrain.ranges import PositiveInt, Range
 
@@ -66,7 +66,7 @@ class Parity(MemoryProblem):
         return f"Parity of {self.min_length} to {self.max_length} bits"
 
     def trivial(self, split: str) -> Baselines:
-        return {"uniform": {"loss": math.log(2), "accuracy": 0.5}}
+        return {"uniform": at_each_length(self, split, {"loss": math.log(2), "accuracy": 0.5})}
 
 
 class ModularArithmetic(MemoryProblem):

@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from rnntrain.data.arrays import Arrays, Rows
+from rnntrain.data.array_rows import Rows
+from rnntrain.data.arrays import Arrays
 from rnntrain.ranges import NonNegativeInt, PositiveInt
 
 
@@ -36,9 +37,8 @@ class PixelDigits(Arrays):
         super().__init__("@digits/digits.npz", batch_size, "classes", eval_batch_size=eval_batch_size)
         self.permuted, self.permutation_seed = permuted, permutation_seed
 
-    def _read(self, arrays: dict[str, np.ndarray]) -> dict[str, Rows]:
-        rows = super()._read(arrays)
+    def transform(self, rows: Rows) -> Rows:
         if not self.permuted:
             return rows
-        order_T = np.random.default_rng(self.permutation_seed).permutation(len(rows["train"].x[0]))
-        return {split: Rows([x_TD[order_T] for x_TD in part.x], part.y) for split, part in rows.items()}
+        order_T = np.random.default_rng(self.permutation_seed).permutation(len(rows.x[0]))
+        return Rows([x_TD[order_T] for x_TD in rows.x], rows.y)

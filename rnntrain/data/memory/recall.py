@@ -5,13 +5,14 @@
 from __future__ import annotations
 
 import math
+from typing import Annotated
 
 import numpy as np
 
-from rnntrain.data.memory.base import Drawn, MemoryProblem
+from rnntrain.data.memory.base import Drawn, MemoryProblem, at_each_length
 from rnntrain.data.sequences import Baselines, StepClassesCodec, SymbolInputs
 from rnntrain.errors import UserError
-from rnntrain.ranges import PositiveInt
+from rnntrain.ranges import PositiveInt, Range
 
 
 class DelayedRecall(MemoryProblem):
@@ -66,7 +67,8 @@ class DelayedRecall(MemoryProblem):
         return f"Recalling one of {self.num_symbols} symbols {self.delay} steps later"
 
     def trivial(self, split: str) -> Baselines:
-        return {"uniform": {"loss": math.log(self.num_symbols), "accuracy": 1 / self.num_symbols}}
+        values = {"loss": math.log(self.num_symbols), "accuracy": 1 / self.num_symbols}
+        return {"uniform": at_each_length(self, split, values)}
 
 
 class AssociativeRecall(MemoryProblem):
@@ -131,8 +133,9 @@ class AssociativeRecall(MemoryProblem):
     def trivial(self, split: str) -> Baselines:
         tested = split == "test" and self.test_lengths
         losses = [self._values_seen(pairs) for pairs in (self.test_lengths if tested else [self.num_pairs])]
+        uniform = {"loss": math.log(self.num_values), "accuracy": 1 / self.num_values}
         return {
-            "uniform": {"loss": math.log(self.num_values), "accuracy": 1 / self.num_values},
+            "uniform": at_each_length(self, split, uniform),
             "values seen": {"loss": sum(losses) / len(losses)},
         }
 
@@ -158,20 +161,20 @@ class InductionHeads(MemoryProblem):
     Trivial baseline: symbols are uniform: ln V (2.773 nats for V = 16), and an accuracy of 1/V.
 
     Args:
-        length: T, at least 3.
+        length: T.
         num_symbols: V, different symbols beside the sign.
     """
 
     def __init__(
         self,
-        length: PositiveInt = 64,
+        length: Annotated[int, Range(3)] = 64,
         num_symbols: PositiveInt = 16,
         batch_size: PositiveInt = 64,
         epoch_batches: PositiveInt = 100,
         eval_rows: PositiveInt = 1000,
         test_lengths: list[PositiveInt] | None = None,
     ) -> None:
-        self.length, self.num_symbols = max(length, self.shortest), num_symbols
+        self.length, self.num_symbols = length, num_symbols
         super().__init__(batch_size, epoch_batches, eval_rows, test_lengths)
 
     @property
@@ -197,7 +200,8 @@ class InductionHeads(MemoryProblem):
         return f"Recalling what followed a sign among {self.length} of {self.num_symbols} symbols"
 
     def trivial(self, split: str) -> Baselines:
-        return {"uniform": {"loss": math.log(self.num_symbols), "accuracy": 1 / self.num_symbols}}
+        values = {"loss": math.log(self.num_symbols), "accuracy": 1 / self.num_symbols}
+        return {"uniform": at_each_length(self, split, values)}
 
 
 def _last_alone(shape: tuple[int, ...]) -> np.ndarray:
