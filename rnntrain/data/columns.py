@@ -109,7 +109,7 @@ class Columns(DataSet):
         self.path, self.paths = path, {"val": val_path, "test": test_path}
         self.fractions = {"val": val_fraction, "test": test_fraction}
         self.suffixes = tuple(suffixes or ())
-        self.layout = Layout(token_column, tag_column, comments, alternatives=alternatives)
+        self.layout = Layout(token_column, tag_column, comments)
         self.bio, self.alternatives = bio, alternatives
         self.fit_options: dict[str, Any] = {
             "lower": lower,
@@ -151,11 +151,10 @@ class Columns(DataSet):
 
     def _read_all(self, documents: list[Document]) -> Iterator[Sentence]:
         for document in documents:
-            number = 0
-            for number, sentence in enumerate(read_sentences(document, self.layout), start=1):  # noqa: B007
-                yield sentence
-            if not number:
+            sentences = list(read_sentences(document, self.layout))
+            if not sentences:
                 raise UserError(f"{document.name}: holds no sentence; give a file with a token and its tag a line")
+            yield from sentences
 
     def _cut(self, found: dict[str, list[Sentence]]) -> dict[str, list[Sentence]]:
         """Cut from the training sentences, in their order, what has no file of its own."""

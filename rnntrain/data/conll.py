@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rnntrain.data.source import Document
 from rnntrain.errors import UserError
@@ -41,14 +41,12 @@ class Layout:
         tag_column: counted from 1; None for the last.
         comments: skip lines that begin with `#`.
         width: the number of columns, once a line was seen.
-        alternatives: what to do with a cell of several tags with commas between them: refuse it, or take the first.
     """
 
     token_column: int | None = None
     tag_column: int | None = None
     comments: bool = False
     width: int | None = None
-    alternatives: str = "refuse"
 
     def columns(self) -> tuple[int, int]:
         """Return the columns of token and tag, counted from 0."""
@@ -90,7 +88,7 @@ def read_sentences(document: Document, layout: Layout) -> Iterator[Sentence]:
 def lines_of(document: Document) -> Iterator[str]:
     """Yield lines without their ends; not by `splitlines`, which also cuts at characters that tokens may hold."""
     rest = ""
-    for chunk in document.text():
+    for chunk in replace(document, or_else="").text():
         *whole, rest = (rest + chunk).split("\n")
         yield from whole
     if rest:

@@ -38,11 +38,13 @@ class Document:
         name: for messages; the path as the user would write it.
         key: the config key it came from, for messages.
         blocks: opens it and yields its bytes.
+        or_else: what else to do about a byte that is no text; empty where nothing else will do.
     """
 
     name: str
     key: str
     blocks: Callable[[], Iterator[bytes]]
+    or_else: str = ", or read bytes with data.unit=byte"
 
     @classmethod
     def of_file(cls, path: Path, key: str) -> Document:
@@ -218,7 +220,7 @@ def _decode(blocks: Iterable[bytes], document: Document) -> Iterator[str]:
         line = lines + error.object[: error.start].count(b"\n") + 1
         raise UserError(
             f"{document.name}:{line}: not UTF-8 ({document.key}): byte 0x{error.object[error.start]:02x} "
-            f"at offset {offset}; {_advice(error.object, offset)}, or read bytes with data.unit=byte"
+            f"at offset {offset}; {_advice(error.object, offset)}{document.or_else}"
         ) from error
 
 

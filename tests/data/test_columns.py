@@ -168,6 +168,10 @@ def test_what_is_wrong_is_said_with_its_line(
     assert all(part in message for part in parts), message
 
 
+def test_a_file_that_is_no_text_gets_no_advice_on_keys_that_it_has_not(tmp_path: Path) -> None:
+    assert "data.unit" not in refused(write(tmp_path, text=b"caf\xe9 O\n"))
+
+
 def test_a_tag_that_training_lacks_is_named_with_its_line(tmp_path: Path) -> None:
     val = write(tmp_path, "val", "Hi O\n\nBonn B-locaton\n")
     message = refused(write(tmp_path), val_path=str(val))
