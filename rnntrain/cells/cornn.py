@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from rnntrain.cells.base import last_valid
 from rnntrain.cells.init import Init, initialize
 from rnntrain.cells.projected import ProjectedCell
 from rnntrain.errors import UserError
@@ -82,12 +83,16 @@ class CoRNN(ProjectedCell):
     def scan(
         self, products_TBG: Tensor, state: tuple[Tensor, Tensor], weights: Any, valid_TB: Tensor | None
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        if valid_TB is not None:
-            # The velocity is in no output, and an oscillator left alone would move on.
-            return super().scan(products_TBG, state, weights, valid_TB)
         constants = self.step_size, self.stiffness, self.damping
-        y_TBH, z_BH = _OscillatorScan.apply(products_TBG, *state, self.from_state.weight, *constants)
-        return y_TBH, (y_TBH[-1], z_BH)
+        state_TB2H: Tensor = _OscillatorScan.apply(products_TBG, *state, self.from_state.weight, *constants)
+        y_TBH, z_TBH = state_TB2H.unbind(2)
+        if valid_TB is None:
+            return y_TBH, (y_TBH[-1], z_TBH[-1])
+        # Through the padding the oscillators swing on, which their constants keep bounded.
+        lengths_B = valid_TB.sum(0)
+        parts = zip((y_TBH, z_TBH), state, strict=True)
+        last = tuple(last_valid(part_TBH.transpose(0, 1), lengths_B, first_BH) for part_TBH, first_BH in parts)
+        return y_TBH, (last[0], last[1])
 
 
 class _OscillatorScan(torch.autograd.Function):
@@ -103,7 +108,7 @@ class _OscillatorScan(torch.autograd.Function):
         step_size: float,
         stiffness: float,
         damping: float,
-    ) -> tuple[Tensor, Tensor]:
+    ) -> Tensor:
         ctx.x_dtype, ctx.constants = x_TBH.dtype, (step_size, stiffness, damping)
         with torch.autocast(x_TBH.device.type, enabled=False):
             x_TBH = x_TBH.to(weight_H2H.dtype)  # autocast hands over half precision
@@ -118,23 +123,24 @@ class _OscillatorScan(torch.autograd.Function):
                 z[t + 1].add_(force_BH, alpha=step_size).sub_(y[t], alpha=step_size * stiffness)
                 torch.add(y[t], z[t + 1], alpha=step_size, out=y[t + 1])
         ctx.save_for_backward(state_SB2H, force_TBH, weight_H2H)
-        return state_SB2H[1:, :, 0].contiguous(), state_SB2H[-1, :, 1].clone()
+        return state_SB2H[1:]
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, grad_TBH: Tensor, z_grad_BH: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, grad_TB2H: Tensor) -> tuple[Tensor | None, ...]:
         state_SB2H, force_TBH, weight_H2H = ctx.saved_tensors
         step_size, stiffness, damping = ctx.constants
-        with torch.autocast(grad_TBH.device.type, enabled=False):
+        with torch.autocast(grad_TB2H.device.type, enabled=False):
             # tanh' Δt of all steps; times the gradient by z_t, it becomes that by x_t, in place.
             a_grad_TBH = (1 - force_TBH * force_TBH).mul_(step_size)
-            y_grads = torch.cat([torch.zeros_like(grad_TBH[:1]), grad_TBH]).unbind()
-            z_grad_BH, (from_y_HH, from_z_HH) = z_grad_BH.clone(), weight_H2H.chunk(2, 1)
+            grad_SB2H = torch.cat([torch.zeros_like(grad_TB2H[:1]), grad_TB2H])
+            y_grads, z_grads = (grad_SBH.unbind() for grad_SBH in grad_SB2H.unbind(2))
+            from_y_HH, from_z_HH = weight_H2H.chunk(2, 1)
             for t, a_grad_BH in reversed(list(enumerate(a_grad_TBH.unbind()))):
-                z_grad_BH.add_(y_grads[t + 1], alpha=step_size)
+                z_grad_BH = z_grads[t + 1].add_(y_grads[t + 1], alpha=step_size)
                 a_grad_BH.mul_(z_grad_BH)
                 y_grads[t].add_(y_grads[t + 1]).sub_(z_grad_BH, alpha=step_size * stiffness)
                 y_grads[t].addmm_(a_grad_BH, from_y_HH)
-                z_grad_BH.mul_(1 - step_size * damping).addmm_(a_grad_BH, from_z_HH)
+                z_grads[t].add_(z_grad_BH, alpha=1 - step_size * damping).addmm_(a_grad_BH, from_z_HH)
             weight_grad = a_grad_TBH.flatten(0, 1).t() @ state_SB2H[:-1].flatten(2).flatten(0, 1)
-        return a_grad_TBH.to(ctx.x_dtype), y_grads[0], z_grad_BH, weight_grad, None, None, None
+        return a_grad_TBH.to(ctx.x_dtype), y_grads[0], z_grads[0], weight_grad, None, None, None
