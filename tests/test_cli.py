@@ -32,7 +32,7 @@ MISTAKES = {
     "misspelt key of a cell": ("model.cell.forget_bais=1", ["model.cell.forget_bais:", "did you mean forget_bias?"]),
     "misspelt name of the cell": ("model.cel.init=uniform", ["model.cel:", "did you mean cell?"]),
     "misspelt key of the top": ("sed=1", ["sed=1", "did you mean seed?"]),
-    "misspelt choice": ("model/cell=lsmt", ["model/cell=lsmt", "did you mean lstm?", "gru, "]),
+    "misspelt choice": ("model/cell=lsmt", ["model/cell=lsmt", "did you mean lstm?", "gru", "vanilla"]),
     "misspelt optimizer": ("optimizer=adamv", ["optimizer=adamv", "did you mean adam", "adagrad, adam, adamw"]),
     "misspelt experiment": ("experiment=word_ml", ["experiment=word_ml", "did you mean word_lm?"]),
     "misspelt value of a few": ("precision=float33", ["precision=float33", "did you mean float32?", "bfloat16"]),
