@@ -34,11 +34,11 @@ RNN_RELU = Kind("rnn_relu", 1, keeps_gates=False)
 GRU = Kind("gru", 3, extra=1)
 GRU_RESET_BEFORE = Kind("gru_reset_before", 3)
 LSTM = Kind("lstm", 4, extra=1, has_cell_state=True)
-# Gates in the order o, i, f, g. Options of the first: from c to o, i, f. Of the last: the gain of the recurrent
-# product's norm (4H), gain and bias of the cell's; its input comes normed.
+# Gates in the order o, i, f, g. Options of the first: from c to o, i, f. Of the last: the gain of the norm of the
+# state's product (4H), gain and bias of the cell's (H each), gain of that of the input's product and bias (4H each).
 PEEPHOLE_LSTM = Kind("peephole_lstm", 4, extra=1, options=3, has_cell_state=True)
 NOISY_LSTM = Kind("noisy_lstm", 4, extra=2, has_cell_state=True)
-LAYER_NORM_LSTM = Kind("layer_norm_lstm", 4, extra=6, constant=1, options=6, has_cell_state=True)
+LAYER_NORM_LSTM = Kind("layer_norm_lstm", 4, extra=10, constant=2, options=14, has_cell_state=True)
 
 
 class Noise(NamedTuple):
