@@ -11,7 +11,7 @@ import torch
 from rnntrain.config import Component, Config
 from rnntrain.data.base import Codec, DataSet
 from rnntrain.data.first_batches import FirstBatches
-from rnntrain.device import choose_device, set_seeds, set_threads
+from rnntrain.device import choose_device, keep_freed_memory, set_seeds, set_threads
 from rnntrain.eager import defer_compiler
 from rnntrain.errors import UserError
 from rnntrain.models.backbone import CellFactory
@@ -53,6 +53,7 @@ def build(config: Config, *, codec: Codec | None = None, watcher: Watcher | None
     set_seeds(config.top.seed, config.top.deterministic)
     threads = set_threads(config.top.threads)
     library.choose(config.top.kernels)
+    keep_freed_memory()
     device = choose_device(config.device, config.top.precision)
     data: DataSet = config.data.build()
     data.load(codec)

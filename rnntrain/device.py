@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import platform
 import random
 import sys
 from contextlib import AbstractContextManager, nullcontext
@@ -13,6 +15,7 @@ import torch
 from rnntrain.errors import UserError
 from rnntrain.settings import DeviceSettings, Precision
 
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of glibc's malloc.h
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -43,6 +46,20 @@ def set_threads(threads: int | Literal["auto"]) -> int:
     if threads != "auto":
         torch.set_num_threads(threads)
     return torch.get_num_threads()
+
+
+def keep_freed_memory() -> None:
+    """Let the C library keep large tensors that were freed for those of the next step; does nothing where it cannot.
+
+    By default glibc gets each tensor beyond 32 MiB from the system and gives it back: a training step of a long
+    sequence then spends up to half its time on clearing pages. The price is a higher peak, since what is kept does not
+    always fit what is asked for next: a sixth in an LSTM of 256 units, batch 64, 128 steps, and half in the worst case
+    seen. Bits do not depend on it.
+    """
+    if sys.platform == "linux" and platform.libc_ver()[0] == "glibc":
+        libc = ctypes.CDLL(None)
+        libc.mallopt(_M_MMAP_MAX, 0)
+        libc.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def set_seeds(seed: int, deterministic: bool) -> None:

@@ -32,6 +32,7 @@ import yaml
 from torch import Tensor, nn
 
 from rnntrain.cells.base import Recurrent, map_state
+from rnntrain.device import keep_freed_memory
 from rnntrain.models.backbone import Backbone
 from rnntrain.native import library
 
@@ -263,6 +264,7 @@ def main() -> None:
     parser.add_argument("--scaling", action="store_true", help="time and memory by the length of the sequence")
     options = parser.parse_args()
     library.choose(options.kernels)
+    keep_freed_memory()  # as training does
     if options.scaling:
         torch.set_num_threads(options.threads[0])
         lines = scaling(options.cells)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import platform
 import random
 import re
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +124,23 @@ def test_memory_is_that_of_the_process() -> None:
     line = re.search(r"VmRSS:\s+(\d+) kB", Path("/proc/self/status").read_text())
     assert line is not None
     assert memory_mebibytes(CPU) == pytest.approx(int(line[1]) / 1024, rel=0.2)
+
+
+def test_large_tensors_are_kept_for_the_next_step(python: Callable[[str], str]) -> None:
+    """Freed and asked for again, they come from the process, and the system has few further pages to clear."""
+    program = """
+import resource, torch
+from rnntrain.device import keep_freed_memory
+keep_freed_memory()
+for _ in range(10):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    torch.ones(2**24)
+    faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+print(faults)
+"""
+    if sys.platform != "linux" or platform.libc_ver()[0] != "glibc":
+        pytest.skip("only glibc can be told to")
+    assert int(python(program)) < 1000  # of 16,384 pages
 
 
 def test_memory_is_told_without_proc(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,13 +26,13 @@ class DeltaNet(Recurrent):
     S_t = α_t S_{t-1} (I - β_t k_t k_tᵀ) + β_t v_t k_tᵀ
     h_t = rmsnorm(S_t q_t) ⊙ silu(W_g x_t)
 
-    Yang et al. 2024, arXiv:2412.06464, eq. 10 and section 3.4, without the short convolutions round it; without gates,
+    Yang et al. 2024, arXiv:2412.06464, eq. 10, without the short convolutions round it; without gates,
     Yang et al. 2024, arXiv:2406.06484. With `negative`, an eigenvalue of I - β k kᵀ may lie in (-1, 1) in place of
     (0, 1) (Grazzi et al. 2024, arXiv:2411.12537), so that one head can swap two values.
 
     `step` computes the equations as they stand. `forward` takes chunks of 64 steps: with u_t = β_t (v_t - α_t S_{t-1}
     k_t), S_t = α_t S_{t-1} + u_t k_tᵀ is a decaying sum, and all u of a chunk are the solution of one triangular system
-    (their section 3.3).
+    (their chunkwise form).
 
     The state is ``S_BNKK`` and starts at zero. Each W starts Xavier uniform, w_α, w_β and b_β zero, exp(a) uniform in
     [1, 16] and softplus(b_α) log-uniform in [0.001, 0.1] as in Mamba-2, the weights of the norm 1.

@@ -30,14 +30,14 @@ def scan(a_TBN: Tensor, b_TBN: Tensor, h_BN: Tensor) -> Tensor:
     the same recurrence from the end, g_t = ∂L/∂h_t + a_{t+1} ⊙ g_{t+1}, with ∂L/∂b_t = g_t and
     ∂L/∂a_t = g_t ⊙ h_{t-1}.
 
-    In float32 on a processor the kernel of `rnntrain.native` does it, where it is built.
+    In float32 and complex64 on a processor the kernel of `rnntrain.native` does it, where it is built.
 
     Half precisions would lose what a slow state gains at each step: they are computed, and returned, in float32.
     Numbers may be complex, and `a_TBN` expanded.
     """
     exact = torch.promote_types(torch.promote_types(a_TBN.dtype, b_TBN.dtype), h_BN.dtype)
     exact = torch.promote_types(exact, torch.float32)
-    if library.usable(a_TBN, b_TBN, h_BN):
+    if library.usable(a_TBN, b_TBN, h_BN, complex_too=True):
         return pool.scan(a_TBN, b_TBN, h_BN)
     h_TBN: Tensor = _Scan.apply(a_TBN.to(exact), b_TBN.to(exact), h_BN.to(exact))
     return h_TBN

@@ -27,7 +27,7 @@ class Scanned(Recurrent):
 
     A subclass implements `coefficients`, and `readout` where the output is more than h. `forward` calls them once
     for all steps, or block by block for a long sequence on a CPU: nothing but input, states and output then outlives
-    a block, and the backward pass computes the gates anew, which still takes less than half the time.
+    a block, and the backward pass computes the gates anew, which still takes less time than fresh memory would.
 
     Padding needs no masks in the scan: the state is gathered at each row's last valid step.
     """

@@ -31,7 +31,7 @@ class SLSTM(Recurrent):
     n_t = f_t ⊙ n_{t-1} + i_t
     h_t = o_t ⊙ c_t / n_t
 
-    Beck et al. 2024, arXiv:2405.04517, eqs. 8 to 18, with the forget gate a sigmoid. exp would overflow, so c and n
+    Beck et al. 2024, arXiv:2405.04517, eqs. 8 to 17, with the forget gate a sigmoid. exp would overflow, so c and n
     are held divided by exp(m_t), m_t = max(log f_t + m_{t-1}, log i_t) (their eq. 15), which leaves h as it is. Each R
     is block-diagonal: a unit sees the units of its own head alone.
 

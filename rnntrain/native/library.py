@@ -11,7 +11,7 @@ import shlex
 import subprocess
 import tempfile
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -56,22 +56,32 @@ def chosen() -> Literal["plain", "native"]:
     return "plain" if _library is None else "native"
 
 
-def usable(*tensors: Tensor) -> bool:
-    """Return whether the kernels can take these tensors: built and chosen, and all in float32 on the processor."""
+def usable(*tensors: Tensor, complex_too: bool = False) -> bool:
+    """Return whether the kernels can take these tensors: built and chosen, and all in float32 on the processor.
+
+    Args:
+        complex_too: or all in complex64, which the scan takes.
+    """
     return (
         _library is not None
-        and all(x.dtype == torch.float32 and x.device.type == "cpu" and x.numel() > 0 for x in tensors)
+        and all(x.dtype == tensors[0].dtype and x.device.type == "cpu" and x.numel() > 0 for x in tensors)
+        and tensors[0].dtype in (torch.float32, *((torch.complex64,) if complex_too else ()))
         and not torch.is_autocast_enabled("cpu")
         and not torch.jit.is_tracing()  # type: ignore[attr-defined]
         and not torch.compiler.is_compiling()
     )
 
 
-def function(name: str) -> ctypes._NamedFuncPointer:
-    """Return a function of the loaded library."""
+def call(name: str, *arguments: Any) -> None:
+    """Call a kernel, with the number of threads behind its arguments.
+
+    Raises:
+        MemoryError: there was no memory for what it keeps beside its arguments.
+    """
     if _library is None:
         raise RuntimeError("the kernels are not loaded: call rnntrain.native.library.choose first")
-    return getattr(_library, name)
+    if getattr(_library, name)(*arguments, torch.get_num_threads()) != 0:
+        raise MemoryError(f"{name}: no memory for the time loop")
 
 
 # -- building ---

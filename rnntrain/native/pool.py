@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeAlias
 import torch
 from torch import Tensor
 
-from rnntrain.native.library import function
+from rnntrain.native.library import call
 
 Candidate: TypeAlias = Literal["linear", "tanh", "positive"]
 _CANDIDATES: tuple[Candidate, ...] = ("linear", "tanh", "positive")
@@ -45,15 +45,19 @@ class _PoolGradients(ctypes.Structure):
 def scan(a_TBN: Tensor, b_TBN: Tensor, h_BN: Tensor) -> Tensor:
     """Return every ``h_TBN`` of h_t = a_t ⊙ h_{t-1} + b_t, from the state ``h_BN`` before the first step.
 
-    `a_TBN` may be expanded over time, at no cost; the gradient is then summed over time.
+    All three are of one type, float32 or complex64. `a_TBN` may be expanded over time; its gradient is then summed
+    over time at once, and neither is ever as large as b.
 
     Raises:
-        RuntimeError: if a shape does not fit the others.
+        RuntimeError: if a shape or a type does not fit the others.
     """
     if a_TBN.shape != b_TBN.shape or b_TBN.shape[1:] != h_BN.shape:
-        raise RuntimeError(f"scan of {tuple(a_TBN.shape)}, {tuple(b_TBN.shape)} and {tuple(h_BN.shape)}")
+        raise RuntimeError(f"scan of shapes {tuple(a_TBN.shape)}, {tuple(b_TBN.shape)} and {tuple(h_BN.shape)}")
+    types = {x.dtype for x in (a_TBN, b_TBN, h_BN)}
+    if types != {torch.float32} and types != {torch.complex64}:
+        raise RuntimeError(f"scan of types {a_TBN.dtype}, {b_TBN.dtype} and {h_BN.dtype}")
     if a_TBN.stride(0) == 0:
-        a_TBN = a_TBN[:1]  # its gradient is then that of one step
+        a_TBN = a_TBN[:1]
     h_TBN: Tensor = _Scan.apply(a_TBN, b_TBN, h_BN)
     return h_TBN
 
@@ -61,9 +65,9 @@ def scan(a_TBN: Tensor, b_TBN: Tensor, h_BN: Tensor) -> Tensor:
 class _Scan(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, a_TBN: Tensor, b_TBN: Tensor, h_BN: Tensor) -> Tensor:
-        a, b, h0 = (x.detach().contiguous() for x in (a_TBN, b_TBN, h_BN))
+        a, b, h0 = (x.detach().resolve_conj().contiguous() for x in (a_TBN, b_TBN, h_BN))
         h_TBN = torch.empty_like(b)
-        _call("scan_forward", _scan_arguments(a, b, h0, h_TBN))
+        call(_scan_name(b, "forward"), _scan_arguments(a, b, h0, h_TBN))
         ctx.save_for_backward(a, b, h0, h_TBN)
         return h_TBN
 
@@ -71,21 +75,22 @@ class _Scan(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad_TBN: Tensor) -> tuple[Tensor | None, ...]:
         a, b, h0, h_TBN = ctx.saved_tensors
-        grad_TBN = grad_TBN.contiguous()
+        grad_TBN = grad_TBN.resolve_conj().contiguous()
         grad_a = torch.empty_like(a) if ctx.needs_input_grad[0] else None
         grad_b, grad_h0 = torch.empty_like(b), torch.empty_like(h0)
-        gradients = _ScanGradients(
-            grad_TBN.data_ptr(), None if grad_a is None else grad_a.data_ptr(), grad_b.data_ptr(), grad_h0.data_ptr()
-        )
-        _call("scan_backward", _scan_arguments(a, b, h0, h_TBN), ctypes.byref(gradients))
+        addresses = (None if x is None else x.data_ptr() for x in (grad_TBN, grad_a, grad_b, grad_h0))
+        call(_scan_name(b, "backward"), _scan_arguments(a, b, h0, h_TBN), ctypes.byref(_ScanGradients(*addresses)))
         return grad_a, grad_b, grad_h0
 
 
+def _scan_name(b: Tensor, direction: str) -> str:
+    return f"{'complex_' if b.is_complex() else ''}scan_{direction}"
+
+
 def _scan_arguments(a: Tensor, b: Tensor, h0: Tensor, h: Tensor) -> Any:
-    a_step = h0.numel() if len(a) == len(b) else 0
-    return ctypes.byref(
-        _ScanArguments(len(b), h0.numel(), a_step, a.data_ptr(), b.data_ptr(), h0.data_ptr(), h.data_ptr())
-    )
+    step = h0.numel() * (2 if h0.is_complex() else 1)
+    a_step = step if len(a) == len(b) else 0
+    return ctypes.byref(_ScanArguments(len(b), step, a_step, *(x.data_ptr() for x in (a, b, h0, h))))
 
 
 def pool(
@@ -119,7 +124,7 @@ class _Pool(torch.autograd.Function):
         h0 = h_BH.detach().contiguous()
         y_BTH = h0.new_empty(f.shape)
         ctx.candidate, ctx.negate = candidate, negate
-        _call("pool_forward", _pool_arguments(f, v, h0, y_BTH, candidate, negate))
+        call("pool_forward", _pool_arguments(f, v, h0, y_BTH, candidate, negate))
         ctx.save_for_backward(f, v, h0, y_BTH)
         ctx.set_materialize_grads(False)
         return y_BTH, y_BTH[:, -1].clone()
@@ -138,7 +143,7 @@ class _Pool(torch.autograd.Function):
             *(g.data_ptr() for g in (grad_f, grad_v, grad_h0)),
         )
         arguments = _pool_arguments(f, v, h0, y_BTH, ctx.candidate, ctx.negate)
-        _call("pool_backward", arguments, ctypes.byref(gradients))
+        call("pool_backward", arguments, ctypes.byref(gradients))
         return grad_f, grad_v, grad_h0, None, None
 
 
@@ -153,7 +158,3 @@ def _pool_arguments(f: Tensor, v: Tensor, h0: Tensor, y: Tensor, candidate: Cand
             *(x.data_ptr() for x in (f, v, h0, y)),
         )
     )
-
-
-def _call(name: str, *arguments: Any) -> None:
-    function(name)(*arguments, torch.get_num_threads())

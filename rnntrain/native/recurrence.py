@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from rnntrain.native.library import function
+from rnntrain.native.library import call
 
 
 class Kind(NamedTuple):
@@ -34,11 +34,11 @@ RNN_RELU = Kind("rnn_relu", 1, keeps_gates=False)
 GRU = Kind("gru", 3, extra=1)
 GRU_RESET_BEFORE = Kind("gru_reset_before", 3)
 LSTM = Kind("lstm", 4, extra=1, has_cell_state=True)
-# Gates in the order o, i, f, g. Options of the first: from c to o, i, f. Of the last: the gain of the recurrent
-# product's norm (4H), gain and bias of the cell's; its input comes normed.
+# Gates in the order o, i, f, g. Options of the first: from c to o, i, f. Of the last: the gain of the norm of the
+# state's product (4H), gain and bias of the cell's (H each), gain of that of the input's product and bias (4H each).
 PEEPHOLE_LSTM = Kind("peephole_lstm", 4, extra=1, options=3, has_cell_state=True)
 NOISY_LSTM = Kind("noisy_lstm", 4, extra=2, has_cell_state=True)
-LAYER_NORM_LSTM = Kind("layer_norm_lstm", 4, extra=6, constant=1, options=6, has_cell_state=True)
+LAYER_NORM_LSTM = Kind("layer_norm_lstm", 4, extra=10, constant=2, options=14, has_cell_state=True)
 
 
 class Noise(NamedTuple):
@@ -165,7 +165,7 @@ class _Recurrence(torch.autograd.Function):
             made["gates"] = h_BH.new_empty(B, T, kind.gates * H)
         if keep and kind.extra:
             made["extra"] = h_BH.new_empty(B, T, kind.extra * H + kind.constant)
-        _call(f"{kind.name}_forward", _sequence(given | made))
+        call(f"{kind.name}_forward", _sequence(given | made))
         if keep:
             kept = given | {name: made[name] for name in ("y", "gates", "extra")}
             ctx.kind, ctx.names = kind, list(kept)
@@ -185,7 +185,7 @@ class _Recurrence(torch.autograd.Function):
             like = kept[name]
             if name in _GRADIENTS and like is not None and (wanted[name] or name in ("h0", "c0", "weight_h")):
                 found[name] = torch.empty_like(like)
-        _call(f"{ctx.kind.name}_backward", _sequence(kept), ctypes.byref(_Gradients(**_addresses(found))))
+        call(f"{ctx.kind.name}_backward", _sequence(kept), ctypes.byref(_Gradients(**_addresses(found))))
         return None, None, None, *(found.get(name) if wanted[name] else None for name in _POINTERS[1:])
 
 
@@ -198,8 +198,3 @@ def _sequence(tensors: dict[str, Tensor | None]) -> Any:
 
 def _addresses(tensors: dict[str, Tensor | None]) -> dict[str, int | None]:
     return {name: None if x is None else x.data_ptr() for name, x in tensors.items()}
-
-
-def _call(name: str, *arguments: Any) -> None:
-    if function(name)(*arguments, torch.get_num_threads()) != 0:
-        raise MemoryError(f"{name}: no memory for the time loop")

@@ -79,10 +79,12 @@ def reference(cell: Recurrent, x_BTD: Tensor, state: Any, lengths_B: Tensor | No
     return [x.float() for x in found]
 
 
-def assert_close(actual: list[Tensor], expected: list[Tensor]) -> None:
-    for a, e in zip(actual, expected, strict=True):
+def assert_close(actual: list[Tensor], expected: list[Tensor], rounding: list[Tensor] | None = None) -> None:
+    """Compare results; `rounding` holds those of another way in float32, which may be as far off and no further."""
+    for a, e, r in zip(actual, expected, rounding or expected, strict=True):
         # Sums over many steps round in proportion to their largest terms.
-        torch.testing.assert_close(a, e, rtol=1e-5, atol=2e-6 * max(1.0, float(e.abs().max())))
+        allowed = 2e-6 * max(1.0, float(e.abs().max())) + 4 * float((r - e).abs().max())
+        torch.testing.assert_close(a, e, rtol=1e-5, atol=allowed)
 
 
 @pytest.fixture(params=[1, 2], ids=["1thread", "2threads"])
@@ -100,7 +102,10 @@ def test_native_equals_plain(name: str, shape: str, padded: bool) -> None:
     x_BTD, state = example(cell, B, T)
     lengths_B = torch.tensor([(5 * b + T) % (T + 1) for b in range(B)]) if padded else None
     assert library.usable(x_BTD, *leaves(state))
-    assert_close(results(cell, x_BTD, state, lengths_B), reference(cell, x_BTD, state, lengths_B))
+    native = results(cell, x_BTD, state, lengths_B)
+    library.choose("plain")
+    plain = results(cell, x_BTD, state, lengths_B)
+    assert_close(native, reference(cell, x_BTD, state, lengths_B), plain)
 
 
 @pytest.mark.parametrize("name", CELLS)

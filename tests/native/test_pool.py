@@ -1,4 +1,4 @@
-"""The scan and the gated pool equal their equations, step by step, with gradients."""
+"""The scan, of real and complex numbers, and the gated pool equal their equations, step by step, with gradients."""
 
 # B batch, T time, N state, H hidden
 
@@ -22,7 +22,7 @@ def _threads(_native: None, request: pytest.FixtureRequest) -> None:
 
 def grads_of(outputs: list[Tensor], sources: list[Tensor]) -> list[Tensor]:
     torch.manual_seed(3)
-    return list(torch.autograd.grad(outputs, sources, [torch.randn(y.shape) for y in outputs]))
+    return list(torch.autograd.grad(outputs, sources, [torch.randn(y.shape, dtype=y.dtype) for y in outputs]))
 
 
 def scan_by_steps(a_TBN: Tensor, b_TBN: Tensor, h_BN: Tensor) -> Tensor:
@@ -33,12 +33,13 @@ def scan_by_steps(a_TBN: Tensor, b_TBN: Tensor, h_BN: Tensor) -> Tensor:
     return torch.stack(outputs)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.complex64], ids=["real", "complex"])
 @pytest.mark.parametrize("shared", [False, True], ids=["each step its own", "one for all steps"])
 @pytest.mark.parametrize("shape", [(1, 1, 1), (6, 2, 5), (40, 3, 64), (5, 7, 100)])
-def test_scan_equals_the_steps(shape: tuple[int, int, int], shared: bool) -> None:
+def test_scan_equals_the_steps(shape: tuple[int, int, int], shared: bool, dtype: torch.dtype) -> None:
     torch.manual_seed(0)
-    a = (2 * torch.rand(1 if shared else shape[0], *shape[1:]) - 1).requires_grad_()
-    b, h = torch.randn(shape, requires_grad=True), torch.randn(shape[1:], requires_grad=True)
+    a = (0.6 * torch.randn(1 if shared else shape[0], *shape[1:], dtype=dtype)).requires_grad_()
+    b, h = (torch.randn(size, dtype=dtype, requires_grad=True) for size in (shape, shape[1:]))
     found, expected = (run(a.expand(shape), b, h) for run in (scan, scan_by_steps))
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(grads_of([found], [a, b, h]), grads_of([expected], [a, b, h]), rtol=1e-5, atol=1e-5)
@@ -58,6 +59,8 @@ def test_shapes_that_do_not_fit_are_refused() -> None:
         scan(torch.zeros(3, 2, 5), torch.zeros(3, 2, 5), torch.zeros(2, 4))
     with pytest.raises(RuntimeError, match="pool of"):
         pool(torch.zeros(2, 3, 5), torch.zeros(2, 3, 4), torch.zeros(2, 5))
+    with pytest.raises(RuntimeError, match="scan of types"):
+        scan(torch.zeros(3, 2, 5), torch.zeros(3, 2, 5).double(), torch.zeros(2, 5))
 
 
 def pool_by_steps(f: Tensor, v: Tensor, h: Tensor, candidate: Candidate, negate: bool) -> tuple[Tensor, Tensor]:
@@ -97,3 +100,9 @@ def test_pool_takes_time_first_slices() -> None:
     found, expected = (run(f, v, h_BH, "linear", False)[0] for run in (pool, pool_by_steps))
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(grads_of([found], [product_TBG]), grads_of([expected], [product_TBG]))
+
+
+def test_almost_closed_gate_lets_in_what_it_should() -> None:
+    """σ(-30) is 9e-14, which 1 - σ(30) would round to nothing."""
+    f, v, h = torch.full((1, 1, 1), 30.0), torch.full((1, 1, 1), 1e13), torch.zeros(1, 1)
+    torch.testing.assert_close(pool(f, v, h)[0], torch.sigmoid(-f) * v)

@@ -21,16 +21,20 @@ RECURRENCE(peephole_lstm, Lstm<true>)
 RECURRENCE(noisy_lstm, NoisyLstm<false>)
 RECURRENCE(layer_norm_lstm, NoisyLstm<true>)
 
-int scan_forward(const Scan* s, int threads) { return scan_forward_of(*s, threads); }
-int scan_backward(const Scan* s, const ScanGradients* g, int threads) { return scan_backward_of(*s, *g, threads); }
+int scan_forward(const Scan* s, int threads) { return run_scan<Real>(*s, threads); }
+int scan_backward(const Scan* s, const ScanGradients* g, int threads) { return run_scan_back<Real>(*s, *g, threads); }
+int complex_scan_forward(const Scan* s, int threads) { return run_scan<Complex>(*s, threads); }
+int complex_scan_backward(const Scan* s, const ScanGradients* g, int threads) {
+  return run_scan_back<Complex>(*s, *g, threads);
+}
 
 int pool_forward(const Pool* s, int threads) {
-  if (s->candidate == 1) return pool_forward_of<1>(*s, threads);
-  return s->candidate == 2 ? pool_forward_of<2>(*s, threads) : pool_forward_of<0>(*s, threads);
+  if (s->candidate == 1) return run_pool<1>(*s, threads);
+  return s->candidate == 2 ? run_pool<2>(*s, threads) : run_pool<0>(*s, threads);
 }
 
 int pool_backward(const Pool* s, const PoolGradients* g, int threads) {
-  if (s->candidate == 1) return pool_backward_of<1>(*s, *g, threads);
-  return s->candidate == 2 ? pool_backward_of<2>(*s, *g, threads) : pool_backward_of<0>(*s, *g, threads);
+  if (s->candidate == 1) return run_pool_back<1>(*s, *g, threads);
+  return s->candidate == 2 ? run_pool_back<2>(*s, *g, threads) : run_pool_back<0>(*s, *g, threads);
 }
 }

@@ -1,4 +1,4 @@
-// LSTM with zoneout, dropout of the update, and layer norm of the recurrent product and of the cell.
+// LSTM with zoneout, dropout of the update, and layer norm of both products and of the cell.
 
 #pragma once
 
@@ -30,15 +30,40 @@ inline Moments moments(const float* x, int n) {
   return {mean, 1.0f / __builtin_sqrtf(sum(squares) / n + EPSILON)};
 }
 
-// Gates stand in the order o, i, f, g. Keeps them, and as extra c, the cell before zoneout, and with NORM the normed
-// product (4H) and its reciprocal deviation. The options of NORM are its gain (4H) and the cell's gain and bias; the
-// input's share comes normed.
+// Writes (x - mean) / deviation; returns the reciprocal deviation.
+inline float normalise(const float* x, int n, float* to) {
+  const Moments m = moments(x, n);
+  over(n, [&](int j, auto extent) { store(to + j, (load(x + j, extent) - m.mean) * m.rstd, extent); });
+  return m.rstd;
+}
+
+// The gradient by what a norm read, from that by what it gave; adds that of its gain. `to` and `twin` get it.
+inline void normalise_back(const float* d, const float* normed, float rstd, const float* gain, int n, float* gain_grad,
+                           float* to, float* twin) {
+  Vec sums{}, sums_normed{};
+  over(n, [&](int j, auto extent) {
+    const Vec given = load(d + j, extent), x = load(normed + j, extent), scaled = given * load(gain + j, extent);
+    store(gain_grad + j, load(gain_grad + j, extent) + given * x, extent);
+    sums += scaled, sums_normed += scaled * x;
+  });
+  const float mean = sum(sums) / n, mean_normed = sum(sums_normed) / n;
+  over(n, [&](int j, auto extent) {
+    const Vec scaled = load(d + j, extent) * load(gain + j, extent);
+    const Vec result = rstd * (scaled - mean - load(normed + j, extent) * mean_normed);
+    store(to + j, result, extent);
+    store(twin + j, result, extent);
+  });
+}
+
+// Gates stand in the order o, i, f, g. Keeps them, and as extra c and the cell before zoneout; with NORM also the
+// normed products of state and input (4H each) and their reciprocal deviations. The options of NORM are the gain of the
+// state's product (4H), gain and bias of the cell (H each), gain of the input's product and bias (4H each).
 template <bool NORM>
 struct NoisyLstm {
   static constexpr int GATES = 4;
   static constexpr bool SAME = !NORM, TWO_PRODUCTS = false;
-  static constexpr int extra(int H) { return NORM ? 6 * H + 1 : 2 * H; }
-  static constexpr int options(int H) { return NORM ? 6 * H : 0; }
+  static constexpr int extra(int H) { return NORM ? 10 * H + 2 : 2 * H; }
+  static constexpr int options(int H) { return NORM ? 14 * H : 0; }
 
   static const float* zone(const float* zones, const Sequence& q, size_t b, size_t t) {
     return zones ? zones + (t * q.B + b) * q.H : nullptr;
@@ -49,13 +74,13 @@ struct NoisyLstm {
     const float *zone_c = zone(q.zone_c, q, s.b, s.t), *zone_h = zone(q.zone_h, q, s.b, s.t);
     const float* update = q.update ? q.update + s.b * H : nullptr;
     if (NORM) {
-      const Moments m = moments(s.recurrent, 4 * H);
+      s.extra[10 * H] = normalise(s.recurrent, 4 * H, s.extra + 2 * H);
+      s.extra[10 * H + 1] = normalise(s.gates, 4 * H, s.extra + 6 * H);
       over(4 * H, [&](int j, auto n) {
-        const Vec normed = (load(s.recurrent + j, n) - m.mean) * m.rstd;
-        store(s.extra + 2 * H + j, normed, n);
-        store(s.gates + j, load(s.gates + j, n) + normed * load(q.options + j, n), n);
+        const Vec from_state = load(s.extra + 2 * H + j, n) * load(q.options + j, n);
+        const Vec from_input = load(s.extra + 6 * H + j, n) * load(q.options + 6 * H + j, n);
+        store(s.gates + j, from_state + from_input + load(q.options + 10 * H + j, n), n);
       });
-      s.extra[6 * H] = m.rstd;
     }
     over(H, [&](int j, auto n) {
       const auto sum_of = [&](int k) {
@@ -134,20 +159,10 @@ struct NoisyLstm {
       std::memcpy(s.recurrent, s.gates_out, sizeof(float) * 4 * H);
       return;
     }
-    const float *normed = s.extra + 2 * H, rstd = s.extra[6 * H];
-    Vec sums{}, sums_normed{};
-    over(4 * H, [&](int j, auto n) {
-      const Vec d = load(s.gates_out + j, n), x = load(normed + j, n), scaled = d * load(q.options + j, n);
-      add(s.options + j, d * x, n);
-      sums += scaled, sums_normed += scaled * x;
-    });
-    const float first = sum(sums) / (4 * H), second = sum(sums_normed) / (4 * H);
-    over(4 * H, [&](int j, auto n) {
-      const Vec scaled = load(s.gates_out + j, n) * load(q.options + j, n);
-      const Vec d = rstd * (scaled - first - load(normed + j, n) * second);
-      store(s.recurrent + j, d, n);
-      store(s.kept + j, d, n);
-    });
+    over(4 * H, [&](int j, auto n) { add(s.options + 10 * H + j, load(s.gates_out + j, n), n); });
+    normalise_back(s.gates_out, s.extra + 2 * H, s.extra[10 * H], q.options, 4 * H, s.options, s.recurrent, s.kept);
+    normalise_back(s.gates_out, s.extra + 6 * H, s.extra[10 * H + 1], q.options + 6 * H, 4 * H, s.options + 6 * H,
+                   s.gates_out, s.gates_out);
   }
 
   template <class Extent>

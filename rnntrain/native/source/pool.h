@@ -1,14 +1,17 @@
-// Recurrences without a product: h_t = a_t ⊙ h_{t-1} + b_t, and the gated pool h_t = f_t ⊙ h_{t-1} + (1 - f_t) ⊙ φ(v_t).
+// Recurrences without a product: h_t = a_t ⊙ h_{t-1} + b_t, over real or complex numbers, and the gated pool
+// h_t = f_t ⊙ h_{t-1} + (1 - f_t) ⊙ φ(v_t).
 
 #pragma once
 
 #include <algorithm>
 
 #include "parallel.h"
+#include "product.h"
 #include "vector.h"
 
 extern "C" {
-// Element n of step t lies at t * N + n; `a_step` is N, or 0 where all steps share one a.
+// Number n of step t lies at t * N + n; a complex one is two numbers, and N counts both. a_step is N, or 0 where all
+// steps share one a.
 struct Scan {
   int64_t T, N, a_step;
   const float* a;
@@ -19,7 +22,7 @@ struct Scan {
 
 struct ScanGradients {
   const float* h;
-  float* a;  // a_step · T or N numbers; may be null
+  float* a;  // as many numbers as a has; may be null
   float* b;
   float* h0;
 };
@@ -45,43 +48,73 @@ struct PoolGradients {
 };
 }
 
-inline Share vectors_of(int64_t N, int thread, int num_threads) {
-  const Share share(static_cast<int>((N + 63) / 64), thread, num_threads);
-  Share numbers(0, 0, 1);
-  numbers.begin = share.begin * 64, numbers.end = static_cast<int>(std::min<int64_t>(N, share.end * 64LL));
-  return numbers;
-}
+// b + a h, or b + conj(a) h, and for what is real the same; `j` counts numbers, each of them real or complex.
+struct Real {
+  static void multiply_add(int n, const float* a, const float* h, const float* b, float* to) {
+    over(n, [&](int j, auto e) { store(to + j, load(b + j, e) + load(a + j, e) * load(h + j, e), e); });
+  }
+  static void conjugate_multiply_add(int n, const float* a, const float* h, const float* b, float* to) {
+    multiply_add(n, a, h, b, to);
+  }
+};
 
-inline int scan_forward_of(const Scan& s, int threads) {
+struct Complex {
+  template <int SIGN>
+  static void run(int n, const float* a, const float* h, const float* b, float* to) {
+    for (int j = 0; j < n; j += 2) {
+      const float re = a[j], im = SIGN * a[j + 1], h_re = h[j], h_im = h[j + 1];
+      to[j] = b[j] + (re * h_re - im * h_im);
+      to[j + 1] = b[j + 1] + (re * h_im + im * h_re);
+    }
+  }
+  static void multiply_add(int n, const float* a, const float* h, const float* b, float* to) { run<1>(n, a, h, b, to); }
+  static void conjugate_multiply_add(int n, const float* a, const float* h, const float* b, float* to) {
+    run<-1>(n, a, h, b, to);
+  }
+};
+
+constexpr int SCAN_BLOCK = 64;  // numbers; each thread takes whole blocks of them through all steps
+
+template <class Number>
+int run_scan(const Scan& s, int threads) {
   in_parallel(threads, [&](int thread, int num_threads) {
-    const Share n = vectors_of(s.N, thread, num_threads);
+    const Share blocks(ceil_div(static_cast<int>(s.N), SCAN_BLOCK), thread, num_threads);
+    const int64_t begin = std::min<int64_t>(s.N, blocks.begin * SCAN_BLOCK);
+    const int n = static_cast<int>(std::min<int64_t>(s.N, blocks.end * SCAN_BLOCK) - begin);
     for (int64_t t = 0; t < s.T; ++t) {
-      const float *a = s.a + t * s.a_step + n.begin, *b = s.b + t * s.N + n.begin;
-      const float* before = (t ? s.h + (t - 1) * s.N : s.h0) + n.begin;
-      float* h = s.h + t * s.N + n.begin;
-      over(n.end - n.begin, [&](int j, auto e) { store(h + j, load(b + j, e) + load(a + j, e) * load(before + j, e), e); });
+      const float* before = (t ? s.h + (t - 1) * s.N : s.h0) + begin;
+      Number::multiply_add(n, s.a + t * s.a_step + begin, before, s.b + t * s.N + begin, s.h + t * s.N + begin);
     }
   });
   return 0;
 }
 
-inline int scan_backward_of(const Scan& s, const ScanGradients& g, int threads) {
+// Backwards, the gradient by b is the same recurrence: g_t = ∂h_t + conj(a_{t+1}) g_{t+1}.
+template <class Number>
+int run_scan_back(const Scan& s, const ScanGradients& g, int threads) {
+  Scratch scratch(Scratch::rounded(s.N));
+  if (!scratch) return 1;
+  float* zeros = scratch.take(s.N);
+  std::memset(zeros, 0, sizeof(float) * s.N);
   in_parallel(threads, [&](int thread, int num_threads) {
-    const Share n = vectors_of(s.N, thread, num_threads);
-    const int count = n.end - n.begin;
-    if (g.a && !s.a_step) std::memset(g.a + n.begin, 0, sizeof(float) * std::max(0, count));
+    const Share blocks(ceil_div(static_cast<int>(s.N), SCAN_BLOCK), thread, num_threads);
+    const int64_t begin = std::min<int64_t>(s.N, blocks.begin * SCAN_BLOCK);
+    const int n = static_cast<int>(std::min<int64_t>(s.N, blocks.end * SCAN_BLOCK) - begin);
+    if (g.a && !s.a_step) std::memset(g.a + begin, 0, sizeof(float) * n);
     for (int64_t t = s.T - 1; t >= 0; --t) {
-      const float *a_after = s.a + (t + 1) * s.a_step + n.begin, *dh = g.h + t * s.N + n.begin;
-      const float* before = (t ? s.h + (t - 1) * s.N : s.h0) + n.begin;
-      float *b = g.b + t * s.N + n.begin, *b_after = b + s.N, *a = g.a ? g.a + t * s.a_step + n.begin : nullptr;
-      const bool last = t == s.T - 1, shared = !s.a_step;
-      over(count, [&](int j, auto e) {
-        const Vec d = last ? load(dh + j, e) : load(dh + j, e) + load(a_after + j, e) * load(b_after + j, e);
-        store(b + j, d, e);
-        if (a) store(a + j, shared ? load(a + j, e) + d * load(before + j, e) : d * load(before + j, e), e);
-      });
+      float* b = g.b + t * s.N + begin;
+      const float* before = (t ? s.h + (t - 1) * s.N : s.h0) + begin;
+      if (t == s.T - 1) {
+        std::memcpy(b, g.h + t * s.N + begin, sizeof(float) * n);
+      } else {
+        Number::conjugate_multiply_add(n, s.a + (t + 1) * s.a_step + begin, b + s.N, g.h + t * s.N + begin, b);
+      }
+      if (g.a) {
+        float* a = g.a + t * s.a_step + begin;
+        Number::conjugate_multiply_add(n, before, b, s.a_step ? zeros + begin : a, a);
+      }
     }
-    over(count, [&](int j, auto e) { store(g.h0 + n.begin + j, load(s.a + n.begin + j, e) * load(g.b + n.begin + j, e), e); });
+    Number::conjugate_multiply_add(n, s.a + begin, g.b + begin, zeros + begin, g.h0 + begin);
   });
   return 0;
 }
@@ -93,6 +126,15 @@ inline Vec candidate(Vec v) {
   return v;
 }
 
+// σ(x) and σ(-x), each to its own last bit.
+struct Gate {
+  Vec keep, take;
+  explicit Gate(Vec x) {
+    const Vec e = exp_of(-x);
+    keep = 1.0f / (1.0f + e), take = e * keep;
+  }
+};
+
 // φ'(v), given φ(v).
 template <int CANDIDATE>
 inline Vec slope(Vec v, Vec value) {
@@ -102,7 +144,7 @@ inline Vec slope(Vec v, Vec value) {
 }
 
 template <int CANDIDATE>
-int pool_forward_of(const Pool& s, int threads) {
+int run_pool(const Pool& s, int threads) {
   in_parallel(threads, [&](int thread, int num_threads) {
     const Share rows(static_cast<int>(s.B), thread, num_threads);
     for (int64_t b = rows.begin; b < rows.end; ++b) {
@@ -112,7 +154,8 @@ int pool_forward_of(const Pool& s, int threads) {
         float* y = s.y + (b * s.T + t) * s.H;
         over(static_cast<int>(s.H), [&](int j, auto n) {
           const Vec fresh = candidate<CANDIDATE>(load(v + j, n));
-          store(y + j, fresh + sigmoid(s.f_sign * load(f + j, n)) * (load(before + j, n) - fresh), n);
+          const Gate gate(s.f_sign * load(f + j, n));
+          store(y + j, gate.keep * load(before + j, n) + gate.take * fresh, n);
         });
         before = y;
       }
@@ -122,7 +165,7 @@ int pool_forward_of(const Pool& s, int threads) {
 }
 
 template <int CANDIDATE>
-int pool_backward_of(const Pool& s, const PoolGradients& g, int threads) {
+int run_pool_back(const Pool& s, const PoolGradients& g, int threads) {
   in_parallel(threads, [&](int thread, int num_threads) {
     const Share rows(static_cast<int>(s.B), thread, num_threads);
     for (int64_t b = rows.begin; b < rows.end; ++b) {
@@ -138,11 +181,11 @@ int pool_backward_of(const Pool& s, const PoolGradients& g, int threads) {
         const float *before = t ? s.y + y_at - s.H : s.h0 + b * s.H, *dy = g.y ? g.y + y_at : nullptr;
         over(static_cast<int>(s.H), [&](int j, auto n) {
           const Vec v = load(s.v + v_at + j, n), fresh = candidate<CANDIDATE>(v);
-          const Vec keep = sigmoid(s.f_sign * load(s.f + f_at + j, n));
+          const Gate gate(s.f_sign * load(s.f + f_at + j, n));
           const Vec d = dy ? load(dh + j, n) + load(dy + j, n) : load(dh + j, n);
-          store(g.f + at + j, s.f_sign * d * (load(before + j, n) - fresh) * keep * (1.0f - keep), n);
-          store(g.v + at + j, d * (1.0f - keep) * slope<CANDIDATE>(v, fresh), n);
-          store(dh + j, d * keep, n);
+          store(g.f + at + j, s.f_sign * d * (load(before + j, n) - fresh) * gate.keep * gate.take, n);
+          store(g.v + at + j, d * gate.take * slope<CANDIDATE>(v, fresh), n);
+          store(dh + j, d * gate.keep, n);
         });
       }
     }
