@@ -151,7 +151,7 @@ class AssociativeRecall(MemoryProblem):
 class InductionHeads(MemoryProblem):
     """Say what followed a sign the last time that it came.
 
-    Olsson et al. 2022, "In-context learning and induction heads" (arXiv:2209.11895), as a synthetic task in Dao et al.
+    Olsson et al. 2022, "In-context learning and induction heads" (arXiv:2209.11895), as a synthetic task in Fu et al.
     2022 (arXiv:2212.14052) and Gu and Dao 2023 (arXiv:2312.00752), section 4.1.2: T random symbols, among which a
     special sign stands at one random place before the last two and again at the end; the symbol that followed it is
     due. Only the last step counts.
