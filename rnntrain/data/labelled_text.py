@@ -143,6 +143,10 @@ class LabelledText(DataSet):
                 self._found = Found(found.rows, self._found.notes, [*self._found.files, *own.files])
         if self.classes is None:
             return rows
+        there = label_counts(rows["train"])
+        missing = [name for name in self.classes if name not in there]
+        if missing:
+            raise UserError(f"data.classes: no row of train has the label {missing[0]}{closest(missing[0], [*there])}")
         wanted = set(self.classes)
         return {split: [row for row in its if row.label in wanted] for split, its in rows.items()}
 
@@ -162,9 +166,6 @@ class LabelledText(DataSet):
 
     def _fit(self, rows: list[Row]) -> ClassCodec:
         counts = label_counts(rows)
-        missing = [name for name in self.classes or [] if name not in counts]
-        if missing:
-            raise UserError(f"data.classes: no row of train has the label {missing[0]}{closest(missing[0], [*counts])}")
         if len(counts) < 2:
             raise UserError(
                 f"data.path={self.path}: every row of train has the label {next(iter(counts))!r}; there is nothing to "
