@@ -159,21 +159,22 @@ def _component(name: str, values: dict[str, Any], plugins: Sequence[str]) -> Com
     cls = resolve_target(name, values["_target_"], plugins)
     own = {key: value for key, value in values.items() if key not in ("_target_", *parts)}
     for key in own:
-        if not accepts(cls, key) and (other := _choice_with(name, key)):
-            raise UserError(
-                f"{name}.{key}: {cls.__name__} has no such key, but {group}={other} has; add {group}={other}"
-            )
+        if not accepts(cls, key) and (others := _choices_with(name, key)):
+            add = " or ".join(f"{group}={other}" for other in others)
+            raise UserError(f"{name}.{key}: {cls.__name__} has no such key; to give one, add {add}")
     return Component(name, cls, check_arguments(name, cls, own, SLOTS[name].supplied, parts))
 
 
-def _choice_with(name: str, key: str) -> str | None:
-    """Return the first choice of a group whose class takes an argument, such as "text" for data.path."""
+def _choices_with(name: str, key: str) -> list[str]:
+    """Return the choices of a group that ask for an argument, such as "text" for data.path; else those that take it."""
     group = name.replace(".", "/")
-    for choice in choices(group):
-        cls = resolve_target(name, read_choice(group, choice)["_target_"], [])
-        if accepts(cls, key) and key not in SLOTS[name].supplied:
-            return choice
-    return None
+    values = {choice: read_choice(group, choice) for choice in choices(group)}
+    taking = [
+        choice
+        for choice, its in values.items()
+        if key not in SLOTS[name].supplied and accepts(resolve_target(name, its["_target_"], []), key)
+    ]
+    return [choice for choice in taking if values[choice].get(key) == "???"] or taking
 
 
 def _check_limits(trainer: TrainerSettings) -> None:

@@ -37,7 +37,7 @@ CASES = {
     "train nothing=": [],
     "train _tar": [],
     "info model/cell/g": ["model/cell/gru"],
-    "info data": ["data/shakespeare", "data/text"],
+    "info data": [f"data/{name}" for name in choices("data")],
     "completion ": list(SHELLS),
     "nothing ": [],
 }
@@ -89,7 +89,7 @@ BASH_LINES = [
     ("rnntrain train model/cell=", ["rnntrain", "train", "model/cell", "="], ["gru", "lstm", "rnn", "vanilla"]),
     ("rnntrain train model/cell=v", ["rnntrain", "train", "model/cell", "=", "v"], ["vanilla"]),
     ("rnntrain train seed=0 precision=b", ["rnntrain", "train", "seed", "=", "0", "precision", "=", "b"], ["bfloat16"]),
-    ("rnntrain info ", ["rnntrain", "info", ""], ["task/language_modeling"]),
+    ("rnntrain info ", ["rnntrain", "info", ""], [f"task/{choices('task')[0]}"]),
 ]
 
 
