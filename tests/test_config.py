@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,7 @@ from commandline import TINY, Answer, write_configs
 
 from rnntrain import commands
 from rnntrain.build import build
-from rnntrain.config import check, compose, flatten, from_yaml, override, to_yaml
+from rnntrain.config import check, check_section, compose, flatten, from_yaml, override, to_yaml
 from rnntrain.config_files import GROUPS, LIMIT_BYTES, OPTIONAL_GROUPS, choices, description, package_config_dir
 from rnntrain.errors import UserError
 
@@ -45,7 +46,32 @@ def test_each_choice_has_a_description_of_one_line(group: str, name: str, run_cl
     assert answer.out.startswith(f"{group}={name}: {description(group, name)}\n")
 
 
-@pytest.mark.parametrize(("group", "name"), [c for c in SHIPPED if c != ("device", "cuda")], ids="/".join)
+# Choices that go with text that a model predicts; others of these groups need data of their own kind.
+OF_TEXT = {"shakespeare", "text", "language_modeling", "tinyshakespeare", "word_lm"}
+APART = [(group, name) for group, name in SHIPPED if group in ("task", "data", "experiment") and name not in OF_TEXT]
+
+
+def filled(*words: str) -> dict[str, Any]:
+    """Compose a config in which a word stands for what is to be given."""
+    try:
+        return compose(words)
+    except UserError as error:
+        [key] = re.findall(r"^(\S+): not given", str(error))
+        return filled(*words, f"{key}=none")
+
+
+@pytest.mark.parametrize(("group", "name"), APART, ids="/".join)
+def test_each_choice_of_another_kind_is_well_formed(group: str, name: str) -> None:
+    plain = filled(f"{group}={name}")
+    if group == "experiment":
+        check(plain)
+    else:
+        check_section(plain, group).build()
+
+
+@pytest.mark.parametrize(
+    ("group", "name"), [c for c in SHIPPED if c != ("device", "cuda") and c not in APART], ids="/".join
+)
 @pytest.mark.usefixtures("workspace")
 def test_each_choice_can_be_trained_with(group: str, name: str) -> None:
     words = [word for word in TINY if not word.startswith("data=" if group == "data" else "none")]

@@ -187,7 +187,10 @@ def _fetch_rest(url: str, part: Path, have: int, expected: Expected, bar: Any) -
     headers = {"User-Agent": "rnntrain", "Accept-Encoding": "identity"}
     if have:
         headers["Range"] = f"bytes={have}-"
-    opener = urllib.request.build_opener(_CheckedRedirects())
+    handlers: list[urllib.request.BaseHandler] = [_CheckedRedirects()]
+    if _is_loopback(urllib.parse.urlsplit(url).hostname or ""):
+        handlers.append(urllib.request.ProxyHandler({}))  # no proxy reaches this machine
+    opener = urllib.request.build_opener(*handlers)
     try:
         answer = opener.open(urllib.request.Request(url, headers=headers), timeout=TIMEOUT_SECONDS)
     except urllib.error.HTTPError as error:
