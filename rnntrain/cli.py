@@ -22,6 +22,7 @@ rnntrain: train recurrent neural networks from one command
   rnntrain resume [RUN] [key=value …] go on with a run that was stopped, or whose limit you raise
   rnntrain eval RUN [--split val]     evaluate a run's best weights
   rnntrain sample RUN [--prompt TEXT] write text with a trained language model
+  rnntrain diagnose RUN               how far back its gradients reach, in numbers, words and a picture
   rnntrain check [key=value …]        check a config and its data without training
   rnntrain data list|get|show [NAME]  known data sets, getting them, and what is in them or in yours
   rnntrain info [WHAT]                what there is to choose from; versions and devices
@@ -108,6 +109,7 @@ def _dispatch(arguments: list[str]) -> int:
         "resume": resume,
         "eval": evaluate,
         "sample": sample,
+        "diagnose": diagnose,
         "check": check,
         "data": data,
         "info": info,
@@ -235,6 +237,22 @@ def sample(arguments: list[str]) -> int:
     for piece in commands.sample(options.run, options.prompt, drawing, options.overrides):
         print(piece, end="", flush=True)
     print()
+    return DONE
+
+
+def diagnose(arguments: list[str]) -> int:
+    parser = Parser(
+        prog="rnntrain diagnose",
+        description="Measure how far back the gradients of a run's best weights reach: why it forgets, what cures it.",
+    )
+    parser.add_argument("run", type=Path, help="the run's folder")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="device, threads, plugins or data.path")
+    parser.add_argument("--out", type=Path, metavar="D", help="the picture's folder (RUN/pictures)")
+    options = _parse(parser, arguments)
+    _require_run(options.run)
+    from rnntrain import commands
+
+    print("\n".join(commands.diagnose(options.run, options.out, options.overrides)))
     return DONE
 
 

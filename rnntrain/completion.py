@@ -12,7 +12,7 @@ from rnntrain.config_files import GROUPS, choices, read_choice
 from rnntrain.settings import DeviceSettings, RunSettings, TopSettings, TrainerSettings
 from rnntrain.targets import SLOTS
 
-VERBS = ("train", "resume", "eval", "sample", "check", "data", "info", "completion")
+VERBS = ("train", "resume", "eval", "sample", "diagnose", "check", "data", "info", "completion")
 _SECTIONS = {"": TopSettings, "trainer": TrainerSettings, "run": RunSettings, "device": DeviceSettings}
 DATA_VERBS = ("list", "get", "show")
 SHELLS = ("bash", "zsh", "fish")
@@ -65,7 +65,7 @@ def candidates(words: Sequence[str]) -> list[str]:
         return _overrides(last)
     if verb == "data":
         return _data(words)
-    if verb in ("resume", "eval", "sample"):
+    if verb in ("resume", "eval", "sample", "diagnose"):
         return [str(path.parent) for path in Path("outputs").glob("*/*/config.yaml") if str(path).startswith(last)]
     offered = {
         "info": [f"{group}/{name}" for group in GROUPS for name in choices(group)],

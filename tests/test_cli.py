@@ -36,7 +36,7 @@ MISTAKES = {
     "misspelt optimizer": ("optimizer=adamv", ["optimizer=adamv", "did you mean adam", "adagrad, adam, adamw"]),
     "misspelt experiment": ("experiment=word_ml", ["experiment=word_ml", "did you mean word_lm?"]),
     "misspelt value of a few": ("precision=float33", ["precision=float33", "did you mean float32?", "bfloat16"]),
-    "key of another choice": ("data.path=tiny.txt", ["data.path:", "data=text"]),
+    "key of another choice": ("data.path=tiny.txt", ["data.path:", "add data=text"]),
     "part set like a value": ("model.cell=gru", ["model.cell=gru", "model/cell=NAME"]),
     "value set like a part": ("trainer/max_steps=4", ["trainer/max_steps=4", "trainer=max_steps"]),
     "section set like a value": ("run=here", ["run=here", "run.KEY=VALUE"]),

@@ -18,8 +18,8 @@ PoolingKind: TypeAlias = Literal["last", "mean", "max", "attention"]
 class Pooling(nn.Module):
     """Make ``y_BH`` of ``y_BTH``; padded steps count for nothing, and a row without a step gives zeros.
 
-    - ``last``: the output at the last valid step. Of a bidirectional model, the last of the forward half beside the
-      first of the backward half: each direction's output once it has read the whole row.
+    - ``last``: the output at the last valid step; of features that read from the end, the output at the first. Each
+      is the output once the whole row has been read.
     - ``mean``: Σ_t y_t / length.
     - ``max``: the largest value of each feature over time.
     - ``attention``: Σ_t a_t y_t with a = softmax over t of v·tanh(W y_t + b), as in Yang et al. 2016 (hierarchical
@@ -30,13 +30,16 @@ class Pooling(nn.Module):
         kind: which of these.
 
     Attributes:
-        bidirectional: the two halves of H are directions; set by the model that owns the pooling.
+        backward_H: True for the features that read from the end; None where none does. Set by the model that owns the
+            pooling.
     """
+
+    backward_H: Tensor | None
 
     def __init__(self, size: int, kind: PoolingKind = "last") -> None:
         super().__init__()
         self.kind = kind
-        self.bidirectional = False
+        self.register_buffer("backward_H", None, persistent=False)
         if kind == "attention":
             self.hidden = nn.Linear(size, size)
             self.score = nn.Linear(size, 1, bias=False)
@@ -62,10 +65,7 @@ class Pooling(nn.Module):
 
     def _last(self, y_BTH: Tensor, lengths_B: Tensor) -> Tensor:
         last_BH = last_valid(y_BTH, lengths_B, y_BTH.new_zeros(()))
-        if not self.bidirectional:
-            return last_BH
-        half = y_BTH.shape[-1] // 2
-        return torch.cat([last_BH[:, :half], y_BTH[:, 0, half:]], -1)
+        return last_BH if self.backward_H is None else torch.where(self.backward_H, y_BTH[:, 0], last_BH)
 
 
 class PooledLinear(nn.Module):

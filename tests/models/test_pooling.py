@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -87,16 +87,23 @@ def test_last_of_both_directions_is_what_each_has_after_the_whole_row() -> None:
     stack = Backbone(3, H // 2, GRU, bidirectional=True)
     y_BTH, ((ahead_BH, back_BH),) = stack(torch.randn(B, T, 3), None, LENGTHS_B)
     made = Pooling(H, "last")
-    made.bidirectional = True
+    made.backward_H = stack.backward_H
     torch.testing.assert_close(made(y_BTH, LENGTHS_B), torch.cat([ahead_BH, back_BH], -1))
 
 
-@pytest.mark.parametrize("bidirectional", [False, True])
-def test_the_model_tells_its_pooling_of_its_directions(bidirectional: bool) -> None:
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, [False] * 4),
+        ({"bidirectional": True}, [False] * 4 + [True] * 4),
+        ({"bidirectional": True, "dense": True, "num_layers": 2}, 2 * ([False] * 4 + [True] * 4)),
+    ],
+)
+def test_the_model_tells_its_pooling_of_its_directions(options: dict[str, Any], expected: list[bool]) -> None:
     def head(size: int) -> PooledLinear:
         return PooledLinear(size, 2)
 
-    model = SequenceModel(torch.nn.LazyLinear, head, GRU, hidden_size=4, bidirectional=bidirectional)
-    assert model.head.pooling.bidirectional is bidirectional
+    model = SequenceModel(torch.nn.LazyLinear, head, GRU, hidden_size=4, **options)
+    assert model.head.pooling.backward_H.tolist() == expected
     output_BO, _ = model(Batch(torch.randn(B, T, 3), torch.zeros(B), LENGTHS_B))
     assert output_BO.shape == (B, 2)
