@@ -238,9 +238,9 @@ def _check_rules(config: Config) -> None:
             "model.bidirectional=true: a bidirectional model cannot generate; set model.bidirectional=false"
         )
     if task.carries and not data.contiguous:
+        fix = "set data.contiguous=true" if accepts(config.data.cls, "contiguous") else "choose the task with task="
         raise UserError(
-            "task.carry=true: the state can only be carried through text in its order; "
-            "set data.contiguous=true or task.carry=false"
+            f"task.carry=true: the state can only be carried through text in its order; {fix}, or set task.carry=false"
         )
 
 

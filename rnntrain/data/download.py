@@ -171,12 +171,16 @@ def _fetch(url: str, part: Path, expected: Expected, quiet: bool) -> None:
                 ConnectionError,
                 ssl.SSLError,
             ) as error:
-                reason = str(getattr(error, "reason", "") or error or type(error).__name__)
+                reason = _reason(error)
             grew = part.exists() and part.stat().st_size > before
             tries = 0 if grew else tries + 1
             if not grew and tries < MOST_TRIES:
                 time.sleep(2**tries * RETRY_SECONDS)
     have = part.stat().st_size if part.exists() else 0
+    if not have:
+        raise UserError(
+            f"{url}: {reason}; check the connection, or fetch it by hand: rnntrain data get NAME --from FILE"
+        )
     raise UserError(f"{url}: cut off after {_megabytes(have)} ({reason}); the same command goes on from there")
 
 
@@ -187,7 +191,10 @@ def _fetch_rest(url: str, part: Path, have: int, expected: Expected, bar: Any) -
     headers = {"User-Agent": "rnntrain", "Accept-Encoding": "identity"}
     if have:
         headers["Range"] = f"bytes={have}-"
-    opener = urllib.request.build_opener(_CheckedRedirects())
+    handlers: list[urllib.request.BaseHandler] = [_CheckedRedirects()]
+    if _is_loopback(urllib.parse.urlsplit(url).hostname or ""):
+        handlers.append(urllib.request.ProxyHandler({}))  # no proxy reaches this machine
+    opener = urllib.request.build_opener(*handlers)
     try:
         answer = opener.open(urllib.request.Request(url, headers=headers), timeout=TIMEOUT_SECONDS)
     except urllib.error.HTTPError as error:
@@ -209,6 +216,11 @@ def _fetch_rest(url: str, part: Path, have: int, expected: Expected, bar: Any) -
             file.truncate()
             end = _copy(answer, file, start, expected.size or total or MOST_BYTES, bar, url)
         return total is None or end == total
+
+
+def _reason(error: BaseException) -> str:
+    cause = getattr(error, "reason", None) or error  # a URLError wraps what the system said
+    return (getattr(cause, "strerror", None) or str(cause) or type(cause).__name__).lower()
 
 
 def _extent(answer: Any, have: int) -> tuple[int, int | None]:

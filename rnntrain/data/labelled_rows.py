@@ -109,7 +109,14 @@ def _rows_of_folders(path: Path, folders: list[Path], key: str) -> Found:
 
 
 def _rows_of_table(path: Path, key: str, reading: Reading) -> tuple[list[Row], str]:
-    table = read_table(path, key, delimiter=reading.delimiter, header=reading.header, quotes=reading.quotes)
+    table = read_table(
+        path,
+        key,
+        delimiter=reading.delimiter,
+        header=reading.header,
+        quotes=reading.quotes,
+        is_header=lambda cells: _is_header(cells, reading),
+    )
     if not table.records:
         raise UserError(f"{key}={path}: there is a header but no row; give rows, or set data.header=false")
     label = _label_column(table, reading, key)
@@ -134,6 +141,13 @@ def _rows_of_table(path: Path, key: str, reading: Reading) -> tuple[list[Row], s
     header = "" if table.header else " (no header)"
     guessed = "" if reading.text and reading.label else ", guessed"
     return rows, f"{table.format}{header}, {names}{guessed}"
+
+
+def _is_header(cells: Sequence[str], reading: Reading) -> bool:
+    """Say whether the cells are names of columns: those asked for, or what text and label are mostly called."""
+    names = {cell.strip().lower() for cell in cells}
+    asked = {name.lower() for name in (reading.text, reading.label) if name is not None and not name.isdecimal()}
+    return bool(names & asked) or bool(names.intersection(TEXT_NAMES) and names.intersection(LABEL_NAMES))
 
 
 def _label_column(table: Table, reading: Reading, key: str) -> int:

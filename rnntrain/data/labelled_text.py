@@ -73,7 +73,7 @@ class LabelledText(DataSet):
         val_fraction: Fraction = 0.1,
         test_fraction: Fraction = 0.1,
         split_seed: NonNegativeInt = 0,
-        classes: list[str] | None = None,
+        classes: list[str | int] | None = None,
         max_length: PositiveInt | None = 1024,
         lowercase: bool = False,
         split_punctuation: bool = True,
@@ -101,7 +101,7 @@ class LabelledText(DataSet):
         self.codec_unit, self.unit = unit, STEP_NAMES[unit]
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size or batch_size
         self.fractions, self.split_seed = {"val": val_fraction, "test": test_fraction}, split_seed
-        self.classes = classes
+        self.classes = None if classes is None else [str(name) for name in classes]
         self.max_length, self.lowercase = max_length, lowercase
         self.split_punctuation = split_punctuation and unit == "word"
         self.min_count, self.max_vocab, self.vocab_size = min_count, max_vocab, vocab_size
@@ -143,6 +143,10 @@ class LabelledText(DataSet):
                 self._found = Found(found.rows, self._found.notes, [*self._found.files, *own.files])
         if self.classes is None:
             return rows
+        there = label_counts(rows["train"])
+        missing = [name for name in self.classes if name not in there]
+        if missing:
+            raise UserError(f"data.classes: no row of train has the label {missing[0]}{closest(missing[0], [*there])}")
         wanted = set(self.classes)
         return {split: [row for row in its if row.label in wanted] for split, its in rows.items()}
 
@@ -162,9 +166,6 @@ class LabelledText(DataSet):
 
     def _fit(self, rows: list[Row]) -> ClassCodec:
         counts = label_counts(rows)
-        missing = [name for name in self.classes or [] if name not in counts]
-        if missing:
-            raise UserError(f"data.classes: no row of train has the label {missing[0]}{closest(missing[0], [*counts])}")
         if len(counts) < 2:
             raise UserError(
                 f"data.path={self.path}: every row of train has the label {next(iter(counts))!r}; there is nothing to "

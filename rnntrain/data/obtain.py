@@ -101,8 +101,7 @@ def _place_unpacked(
     if given is None:
         assert source.url is not None
         archive = target.with_name(f".archive-{target.name}")
-        archive.unlink(missing_ok=True)  # left by a process that was stopped while it unpacked
-        download(source.url, archive, expected, quiet=quiet)
+        _fetch_archive(source.url, archive, expected, quiet)
     else:
         _check_given(given, expected)
         archive = given
@@ -115,9 +114,25 @@ def _place_unpacked(
             os.rename(content, target)
             sync_directory(target.parent)
             _remove_empty(folder)
-    finally:
+    except KeyboardInterrupt:
+        raise  # the archive is good, and the next call goes on with it
+    except BaseException:
         if given is None:
-            archive.unlink(missing_ok=True)
+            archive.unlink()
+        raise
+    if given is None:
+        archive.unlink()
+
+
+def _fetch_archive(url: str, archive: Path, expected: Expected, quiet: bool) -> None:
+    """Fetch an archive, unless it was left whole by a process that was stopped while it unpacked."""
+    if archive.exists():
+        try:
+            expected.check(archive, str(archive))
+            return
+        except UserError:  # of an older version
+            archive.unlink()
+    download(url, archive, expected, quiet=quiet)
 
 
 def _chooser(source: Source) -> Callable[[str], bool]:

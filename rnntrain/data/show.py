@@ -10,12 +10,14 @@ from typing import Any
 
 import numpy as np
 
+from rnntrain.config_files import choices, description
 from rnntrain.data.base import DataSet
 from rnntrain.data.catalog import ENTRIES, Entry
 from rnntrain.data.places import SHIPPED, search_folders
 from rnntrain.errors import UserError
 
 LONGEST_BAR = 30
+LONGEST_EXAMPLE = 240
 MOST_LABELS = 15  # that a listing names
 PICTURE_KINDS = (".png", ".pdf", ".svg")
 
@@ -23,11 +25,11 @@ PICTURE_KINDS = (".png", ".pdf", ".svg")
 def list_lines() -> list[str]:
     """Return one line a data set: those that ship with the package, then those that can be fetched."""
     lines = ["In the package:"]
-    shipped = {path.parent.name: _first_line(path) for path in sorted(SHIPPED.glob("*/ORIGIN.md"))}
+    shipped = {path.parent.name: _described(path) for path in sorted(SHIPPED.glob("*/ORIGIN.md"))}
     known = {entry.name: entry for entry in ENTRIES}
     width = max(map(len, [*shipped, *known, "shakespeare"]))
     lines.append(f"  {'shakespeare':<{width}}  37 plays of Shakespeare; data=shakespeare")
-    lines += [f"  {name:<{width}}  {description}" for name, description in shipped.items()]
+    lines += [f"  {name:<{width}}  {words}" for name, words in shipped.items()]
     lines += ["", "Known, got with `rnntrain data get NAME`, or taken from where RNNTRAIN_DATA says:"]
     for entry in known.values():
         sizes = [source.size for source in entry.sources]
@@ -50,8 +52,12 @@ def place_of(entry: Entry) -> Path | None:
     return None
 
 
-def _first_line(path: Path) -> str:
-    lines = path.read_text(encoding="utf-8").splitlines()
+def _described(origin: Path) -> str:
+    """Return what the config of a shipped set says of it, else the title of its page."""
+    name = origin.parent.name
+    if name in choices("data"):
+        return f"{description('data', name)}; data={name}"
+    lines = origin.read_text(encoding="utf-8").splitlines()
     return lines[0].lstrip("# ").strip() if lines else ""
 
 
@@ -85,7 +91,8 @@ def _bars(counts: dict[str, int]) -> list[str]:
 
 
 def _on_one_line(text: str) -> str:
-    return " ".join(text.split())
+    line = " ".join(text.split())
+    return line if len(line) <= LONGEST_EXAMPLE else line[: LONGEST_EXAMPLE - 1] + "…"
 
 
 def draw(data: DataSet, path: Path) -> None:

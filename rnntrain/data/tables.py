@@ -7,7 +7,7 @@ import io
 import json
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,7 +57,13 @@ class Table:
 
 
 def read_table(
-    path: Path, key: str, *, delimiter: str | None = None, header: bool | None = None, quotes: bool | None = None
+    path: Path,
+    key: str,
+    *,
+    delimiter: str | None = None,
+    header: bool | None = None,
+    quotes: bool | None = None,
+    is_header: Callable[[list[str]], bool] = lambda cells: False,
 ) -> Table:
     """Read a table whose every cell is a text, or the value that JSON gives.
 
@@ -67,6 +73,7 @@ def read_table(
         header: the first row names the columns; where None, it does unless one of its cells stands again below it.
         quotes: cells may stand in double quotes; where None, they may but in files whose cells are parted by tabs,
             of which a quote is as good a part as any other sign.
+        is_header: knows a header by its cells, whatever stands below it.
 
     Raises:
         UserError: names file and line of what is not UTF-8, ragged, or no JSON object.
@@ -90,7 +97,7 @@ def read_table(
                 f"mend the row, {advice}, or set data.delimiter"
             )
     if header is None:
-        header = _looks_like_header(records)
+        header = is_header(records[0].cells) or _looks_like_header(records)
     kind = {",": "CSV", "\t": "TSV"}.get(delimiter, f"cells parted by {delimiter!r}")
     if header:
         columns = [cell.strip() for cell in records[0].cells]
@@ -184,7 +191,7 @@ def _read_json_lines(path: Path, text: str) -> Table:
         except (ValueError, RecursionError) as error:
             raise UserError(f"{path}:{number}: no JSON ({error}); write one JSON object a line") from error
         if not isinstance(value, dict):
-            raise UserError(f"{path}:{number}: {type(value).__name__} in place of a JSON object; write one a line")
+            raise UserError(f"{path}:{number}: {type(value).__name__} in place of one JSON object a line; mend it")
         objects.append((value, number))
     # Cells of objects that lack a key are None, which whoever needs the column refuses.
     columns = list(dict.fromkeys(name for value, _ in objects for name in value))

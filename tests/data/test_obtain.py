@@ -10,7 +10,7 @@ import pytest
 from data.serving import Shelf, serving
 from data.test_unpack import write_tar, write_zip
 
-from rnntrain.data import catalog, download
+from rnntrain.data import catalog, download, obtain
 from rnntrain.data.catalog import ENTRIES, Entry, Source, find_entry
 from rnntrain.data.obtain import get, tree_digest
 from rnntrain.data.places import resolve
@@ -132,6 +132,25 @@ def test_an_archive_that_was_cut_off_is_gone_on_with(cache: Path, shelf: Shelf, 
     assert not (cache / "toy/a").exists()
     get("toy", quiet=True)
     assert shelf.asked[-1] == ("x", "bytes=9000-")
+    assert names(cache) == {"a"}
+
+
+def test_an_archive_is_not_fetched_again_after_a_stop_in_its_midst(
+    cache: Path, shelf: Shelf, tmp_path: Path, monkeypatch
+) -> None:
+    shelf.files["x"] = write_tar(tmp_path / "x", {"top/a": b"one"}).read_bytes()
+    know(monkeypatch, Source(shelf.url("x"), "a", sha256(shelf.files["x"]), inside="top/a"))
+
+    def stopped(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(obtain, "unpack", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            get("toy", quiet=True)
+    assert names(cache) == {".archive-a"}
+    get("toy", quiet=True)
+    assert len(shelf.asked) == 1
     assert names(cache) == {"a"}
 
 
