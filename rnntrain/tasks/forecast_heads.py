@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -15,23 +15,37 @@ from rnntrain.batch import Batch
 from rnntrain.data.series_codec import Layout
 from rnntrain.tasks.forecast_outputs import Forecast, Output
 
-WindowNorm = Literal["none", "mean", "last", "standard"]
+WindowNorm = Literal["none", "mean", "last", "season", "standard"]
 MIN_WIDTH = 1e-3  # of a window that hardly moves, in units of the training scale
 
 
-def window_scale(targets_BTC: Tensor, norm: WindowNorm) -> tuple[Tensor, Tensor]:
-    """Return the centre and the width of each window, ``[B, 1, C]``.
+class WindowScale(NamedTuple):
+    """What a window is relative to, and its forecast; the centre of the forecast may differ from step to step."""
+
+    centre_B1C: Tensor
+    width_B1C: Tensor
+    forecast_centre_BSC: Tensor
+
+
+def window_scale(targets_BTC: Tensor, norm: WindowNorm, layout: Layout) -> WindowScale:
+    """Return the scale of each window.
 
     The width is 1 except for "standard", the reversible instance normalisation of Kim et al. 2022 (ICLR). Its affine
-    map is left out: the linear layers that follow and precede it hold one already.
+    map is left out: the linear layers that follow and precede it hold one already. With "season" the window is
+    relative to the mean of its last season, and each step of the horizon to the value one season before it.
     """
-    zero_B1C = torch.zeros_like(targets_BTC[:, :1])
-    if norm == "last":
-        return targets_BTC[:, -1:], zero_B1C + 1
-    centre_B1C = zero_B1C if norm == "none" else targets_BTC.mean(1, keepdim=True)
-    if norm == "standard":
-        return centre_B1C, targets_BTC.std(1, keepdim=True, unbiased=False).clamp(min=MIN_WIDTH)
-    return centre_B1C, zero_B1C + 1
+    one_B1C = torch.ones_like(targets_BTC[:, :1])
+    if norm == "season":
+        assert layout.season is not None
+        season_BMC = targets_BTC[:, -layout.season :]
+        place_S = torch.arange(layout.horizon, device=targets_BTC.device) % layout.season
+        return WindowScale(season_BMC.mean(1, keepdim=True), one_B1C, season_BMC[:, place_S])
+    if norm in ("none", "last"):
+        centre_B1C = targets_BTC[:, -1:] if norm == "last" else 0 * one_B1C
+        return WindowScale(centre_B1C, one_B1C, centre_B1C)
+    centre_B1C = targets_BTC.mean(1, keepdim=True)
+    width_B1C = targets_BTC.std(1, keepdim=True, unbiased=False).clamp(min=MIN_WIDTH)
+    return WindowScale(centre_B1C, width_B1C if norm == "standard" else one_B1C, centre_B1C)
 
 
 class WindowInput(nn.Module):
@@ -43,16 +57,16 @@ class WindowInput(nn.Module):
 
     def __init__(self, layout: Layout, size: int, norm: WindowNorm, segment: int | None) -> None:
         super().__init__()
-        self.num_targets, self.norm, self.segment = layout.num_targets, norm, segment
+        self.layout, self.norm, self.segment = layout, norm, segment
         self.linear = nn.Linear(layout.num_inputs * (segment or 1), size)
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Map ``[B, T, D]``, or one step ``[B, D]`` of a forecast that goes on, which has no window to relate to."""
         if inputs.dim() == 2:
             return self._linear(inputs)
-        targets_BTC, others_BTD = inputs.tensor_split([self.num_targets], -1)
-        centre_B1C, width_B1C = window_scale(targets_BTC, self.norm)
-        x_BTD = torch.cat([(targets_BTC - centre_B1C) / width_B1C, others_BTD], -1)
+        targets_BTC, others_BTD = inputs.tensor_split([self.layout.num_targets], -1)
+        scale = window_scale(targets_BTC, self.norm, self.layout)
+        x_BTD = torch.cat([(targets_BTC - scale.centre_B1C) / scale.width_B1C, others_BTD], -1)
         if self.segment is None:
             return self._linear(x_BTD)
         return F.relu(self._linear(x_BTD.unflatten(1, (-1, self.segment)).flatten(2)))
@@ -72,9 +86,9 @@ class Head(nn.Module):
     def told(self, raw_BSCP: Tensor, batch: Batch) -> Tensor:
         """Return parameters on the scale of the targets; in float32, whatever the precision of the products."""
         count = self.layout.num_targets
-        scale = window_scale(batch.inputs[..., :count], self.norm)
+        scale = window_scale(batch.inputs[..., :count], self.norm, self.layout)
         exact = torch.promote_types(raw_BSCP.dtype, torch.float32)
-        return self.output.params(raw_BSCP.to(exact), *scale)
+        return self.output.params(raw_BSCP.to(exact), scale.forecast_centre_BSC, scale.width_B1C)
 
     @property
     def value_size(self) -> int:

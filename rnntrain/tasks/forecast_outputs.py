@@ -41,7 +41,7 @@ class Output(ABC):
     levels: tuple[float, ...] = ()
 
     @abstractmethod
-    def params(self, raw_BSCP: Tensor, centre_B1C: Tensor, width_B1C: Tensor) -> Tensor:
+    def params(self, raw_BSCP: Tensor, centre_BSC: Tensor, width_B1C: Tensor) -> Tensor:
         """Return parameters from what a linear layer gives, which is relative to the window's centre and width."""
 
     @abstractmethod
@@ -69,8 +69,8 @@ class PointOutput(Output):
     def __init__(self, loss: Loss) -> None:
         self._loss = loss
 
-    def params(self, raw_BSCP: Tensor, centre_B1C: Tensor, width_B1C: Tensor) -> Tensor:
-        return raw_BSCP * width_B1C[..., None] + centre_B1C[..., None]
+    def params(self, raw_BSCP: Tensor, centre_BSC: Tensor, width_B1C: Tensor) -> Tensor:
+        return raw_BSCP * width_B1C[..., None] + centre_BSC[..., None]
 
     def loss(self, params_BSCP: Tensor, targets_BSC: Tensor) -> Tensor:
         if self._loss == "mse":
@@ -93,10 +93,10 @@ class QuantileOutput(Output):
         self.levels = tuple(levels)
         self.num_params = len(levels)
 
-    def params(self, raw_BSCP: Tensor, centre_B1C: Tensor, width_B1C: Tensor) -> Tensor:
+    def params(self, raw_BSCP: Tensor, centre_BSC: Tensor, width_B1C: Tensor) -> Tensor:
         lowest, steps = raw_BSCP[..., :1], F.softplus(raw_BSCP[..., 1:])
         values = torch.cat([lowest, lowest + steps.cumsum(-1)], -1)
-        return values * width_B1C[..., None] + centre_B1C[..., None]
+        return values * width_B1C[..., None] + centre_BSC[..., None]
 
     def loss(self, params_BSCP: Tensor, targets_BSC: Tensor) -> Tensor:
         return pinball(params_BSCP, targets_BSC, self.levels).sum() / len(self.levels)
@@ -116,9 +116,9 @@ class StudentTOutput(Output):
     def __init__(self, levels: Sequence[float]) -> None:
         self.levels = tuple(levels)
 
-    def params(self, raw_BSCP: Tensor, centre_B1C: Tensor, width_B1C: Tensor) -> Tensor:
+    def params(self, raw_BSCP: Tensor, centre_BSC: Tensor, width_B1C: Tensor) -> Tensor:
         location, scale, freedom = raw_BSCP.unbind(-1)
-        location = location * width_B1C + centre_B1C
+        location = location * width_B1C + centre_BSC
         scale = (F.softplus(scale) + MIN_SCALE) * width_B1C
         return torch.stack([location, scale, 2.0 + F.softplus(freedom)], -1)
 

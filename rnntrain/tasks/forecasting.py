@@ -38,10 +38,10 @@ class Forecasting(Task):
 
     Metrics, over all windows, steps and targets of a split: `loss`; `scaled_mse` and `scaled_mae` on the scale that
     was fitted on train, as papers give them; and in measured units `mae`, `rmse`, `smape` and `mape` in percent (the
-    latter only where all values are above 0), `mase` (over the error of the value one season before, in train), `mae_hN` of
-    step N alone, and `skill` = 1 - mae / (mae of the last value): above 0 if the model knows more than that. With
-    quantiles or Student's t also `pinball`, the mean over the levels, and `coverage_N`, the share of values within
-    the band of nominally N percent.
+    latter only where all values are above 0), `mase` (over the error of the value one season before, in train),
+    `mae_hN` of step N alone, and `skill` = 1 - mae / (mae of the last value): above 0 if the model knows more than
+    that. With quantiles or Student's t also `pinball`, the mean over the levels, and `coverage_N`, the share of values
+    within the band of nominally N percent.
 
     The evaluation of a split is a backtest over rolling origins, `data.eval_stride` steps apart.
 
@@ -52,8 +52,9 @@ class Forecasting(Task):
         output: "point", "quantiles" (of `quantiles`), or "student_t".
         loss: of points.
         quantiles: ascending, symmetric about 0.5: those that are forecast, or drawn from Student's t for bands.
-        window_norm: what each window is relative to: its "mean", its "last" value, both mean and deviation ("standard",
-            the reversible instance normalisation of Kim et al. 2022), or nothing ("none").
+        window_norm: what each window is relative to: its "mean", its "last" value, its last "season" (each step of the
+            horizon then to the value one season before), mean and deviation ("standard", the reversible instance
+            normalisation of Kim et al. 2022), or nothing ("none").
         segment: steps in a segment.
         decoder: what tells a segment from the last state.
         size: width of the direct head's inner layer.
@@ -98,6 +99,12 @@ class Forecasting(Task):
 
     def input_layer(self, codec: Codec, size: int) -> nn.Module:
         assert isinstance(codec, SeriesCodec)
+        season = codec.layout.season
+        if self.window_norm == "season" and (season is None or season > codec.layout.window):
+            raise UserError(
+                f"task.window_norm=season: a window of data.window={codec.layout.window} must hold a season of "
+                f"{season or 'unknown'} steps; set data.season, or raise data.window"
+            )
         segment = self.segment if self.head_kind == "segments" else None
         if segment is not None and codec.layout.window % segment:
             raise UserError(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from training import make_config, write_documents
 from rnntrain.batch import Batch
 from rnntrain.build import Experiment, build
 from rnntrain.models.sequence import SequenceModel
+from tasks.forecasting_cases import sections as forecasting_sections
 
 TIMED = ("inputs", "counted_BT")  # the fields of a batch whose second dimension is the time of its inputs
 
@@ -117,8 +119,16 @@ def case_of(
     return Case(experiment, batch, initial_loss, targets_per_step, overfit_loss, overfit_steps)
 
 
+def forecasting(folder: Path, **task: Any) -> Case:
+    sections = forecasting_sections(folder, task, {"window": 12, "horizon": 4})
+    return case_of(folder, *sections, initial_loss=None, overfit_loss=0.05)
+
+
 TASKS: dict[str, Callable[[Path], Case]] = {
     "language_modeling": language_modeling,
+    "forecasting": forecasting,
+    "forecasting_recursive": partial(forecasting, head="recursive"),
+    "forecasting_segments": partial(forecasting, head="segments", segment=4, window_norm="last", loss="mae"),
 }
 # Tasks whose rows all have one length by their nature.
-FIXED_LENGTH: set[str] = set()
+FIXED_LENGTH: set[str] = {"forecasting", "forecasting_recursive", "forecasting_segments"}
