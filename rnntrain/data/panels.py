@@ -57,11 +57,16 @@ class Panel:
 
 @dataclass(frozen=True)
 class Repairs:
-    """What was done to the rows of a table, to be said."""
+    """What was found in the rows of a table, to be said."""
 
     filled_rows: int = 0
     missing_values: int = 0
     gaps: int = 0
+
+    def said(self, gaps: Gaps, missing: Missing) -> str:
+        """Return it in words, beside what was chosen for it."""
+        text = f"; {self.gaps:,} gaps ({self.filled_rows:,} rows): {gaps}" if self.gaps else ""
+        return text + (f"; {self.missing_values:,} missing values: {missing}" if self.missing_values else "")
 
 
 def choose_columns(
@@ -77,33 +82,39 @@ def choose_columns(
     """
     guessed = []
     if time is None:
-        texts = [name for name, column in table.columns.items() if isinstance(column, list)]
-        time = next((name for name in texts if is_time(table.texts("data.time", name)[0])), None)
-        guessed.append(f"time={time}" if time is not None else "no time (rows are steps)")
-    else:
-        table.column("data.time", time)
-    if series is None and time is not None and targets is not None and len(targets) > 1:
-        pass  # wide: the targets are the series
-    elif series is None and time is not None:
-        words = [name for name in table.columns if name != time and name not in observed and not table.is_numeric(name)]
-        times = table.texts("data.time", time)
-        if len(words) == 1 and len(set(times)) < len(times):
-            series = words[0]
-            guessed.append(f"series={series}")
-    if series is not None:
-        table.column("data.series", series)
+        time = _guess_time(table)
+        guessed.append("no time (rows are steps)" if time is None else f"time={time}")
+    if series is None and time is not None and (targets is None or len(targets) == 1):
+        series = _guess_series(table, time, observed)
+        guessed += [f"series={series}"] if series is not None else []
     if targets is None:
         taken = {time, series, *observed}
         targets = [name for name in table.columns if name not in taken and table.is_numeric(name)]
         guessed.append(f"target=[{','.join(targets)}]")
         if not targets:
             raise UserError(f"data.target: {table.path} has no column of numbers to forecast; name one of its columns")
+    for key, name in (("data.time", time), ("data.series", series)):
+        if name is not None:
+            table.column(key, name)
     for key, names in (("data.target", targets), ("data.observed", observed)):
         for name in names:
             table.column(key, name)
             if name in (time, series) or (key == "data.observed" and name in targets):
                 raise UserError(f"{key}: {name} is also the time, the series' name or a target; name each column once")
     return Columns(time, series, targets, observed), guessed
+
+
+def _guess_time(table: Table) -> str | None:
+    """Return the first column of text that begins with a time."""
+    texts = [name for name, column in table.columns.items() if isinstance(column, list)]
+    return next((name for name in texts if is_time(table.texts("data.time", name)[0])), None)
+
+
+def _guess_series(table: Table, time: str, observed: list[str]) -> str | None:
+    """Return the one column of words, where times come twice."""
+    words = [name for name in table.columns if name not in (time, *observed) and not table.is_numeric(name)]
+    times = table.texts("data.time", time)
+    return words[0] if len(words) == 1 and len(set(times)) < len(times) else None
 
 
 def read_panels(
@@ -169,12 +180,11 @@ def _check_order(panel: Panel, columns: Columns) -> None:
     row = int(np.argmax(steps <= 0)) + 1
     of_series = f" in the series {panel.name}" if panel.name else ""
     if steps[row - 1] == 0:
-        fix = (
-            "keep one of the rows" if columns.series else "keep one of the rows, or name the column that tells series "
+        fix = "" if columns.series else ", or name the column that tells series apart: data.series=…"
+        raise UserError(
+            f"{panel.places(row)}: {local_T[row]} comes twice{of_series}, first at {panel.places(row - 1)}; keep one "
+            f"of the rows{fix}"
         )
-        fix += "" if columns.series else "apart: data.series=…"
-        before = panel.places(row - 1).rpartition(":")[2].strip()
-        raise UserError(f"{panel.places(row)}: {local_T[row]} comes twice{of_series}, as on {before} before it; {fix}")
     raise UserError(
         f"{panel.places(row)}: {local_T[row]} comes after {local_T[row - 1]}{of_series}; sort the rows by time"
     )
@@ -256,7 +266,10 @@ def _mend_values(panel: Panel, names: Sequence[str], gaps: Gaps, missing: Missin
                 values_TD[rows_TD[:, column], column] = filled_T[rows_TD[:, column]]
             lacks_after_TD[rows_TD] = np.isnan(values_TD[rows_TD])
     valid_T = ~lacks_after_TD.any(1)
-    values_TD[lacks_after_TD] = 0.0  # no window reaches it; a NaN there would spread through sums
+    for column in np.flatnonzero(lacks_after_TD.any(0)):
+        # No window reaches these, but a simple method may look back to one, and a NaN would spread through sums.
+        known_T = np.nan_to_num(_filled(panel.values_TD[:, column], "forward"))
+        values_TD[lacks_after_TD[:, column], column] = known_T[lacks_after_TD[:, column]]
     return replace(panel, values_TD=values_TD, valid_T=valid_T), int(own_TD.sum())
 
 
@@ -272,3 +285,18 @@ def _filled(values_T: np.ndarray, way: str) -> np.ndarray:
         filled = values_T[known[np.maximum(np.searchsorted(known, rows, side="right") - 1, 0)]]
     filled[: known[0]] = np.nan
     return filled
+
+
+def channels_of(panel: Panel, targets: list[str]) -> list[Panel]:
+    """Return each target as a series of its own, with all observed columns."""
+    observed_TO = panel.values_TD[:, len(targets) :]
+    return [
+        Panel(
+            f"{panel.name}/{target}".lstrip("/"),
+            panel.times,
+            np.concatenate([panel.values_TD[:, column : column + 1], observed_TO], 1),
+            panel.valid_T,
+            panel.places,
+        )
+        for column, target in enumerate(targets)
+    ]

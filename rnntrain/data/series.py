@@ -13,9 +13,9 @@ import numpy as np
 
 from rnntrain.data.base import Codec, DataSet
 from rnntrain.data.calendar import Cycle, calendar_features, cycles_of
-from rnntrain.data.panels import Gaps, Missing, Panel, Repairs, choose_columns, read_panels
+from rnntrain.data.panels import Gaps, Missing, Panel, channels_of, choose_columns, read_panels
 from rnntrain.data.places import resolve
-from rnntrain.data.series_codec import Layout, Scaling, SeriesCodec, Transform
+from rnntrain.data.series_codec import Layout, Scaling, SeriesCodec, Transform, difference
 from rnntrain.data.series_splits import Sizes, check_panel, split_bounds, window_starts
 from rnntrain.data.tables import read_table
 from rnntrain.data.time_index import Frequency
@@ -25,7 +25,6 @@ from rnntrain.ranges import Fraction, NonNegativeInt, PositiveInt
 if TYPE_CHECKING:
     from rnntrain.batch import Batch
 
-SPLITS = ("train", "val", "test")
 EXAMPLE_VALUES = 4  # shown of each end of an example
 
 
@@ -138,13 +137,11 @@ class Series(DataSet):
             gaps=self.gaps,
             missing=self.missing,
         )
-        num_targets = len(columns.targets)
         if self.independent:
-            panels = [alone for panel in panels for alone in _channels(panel, columns.targets)]
-            num_targets = 1
+            panels = [alone for panel in panels for alone in channels_of(panel, columns.targets)]
         layout = self._layout(panels, columns.targets if not self.independent else ["value"], frequency)
         self._name, self._sha256 = Path(table.path).name, table.sha256
-        self._take(panels, layout, num_targets, codec)
+        self._take(panels, layout, codec)
 
     def _layout(self, panels: list[Panel], targets: list[str], frequency: Frequency) -> Layout:
         cycles = cycles_of(frequency) if self.calendar == "auto" else self.calendar
@@ -165,8 +162,8 @@ class Series(DataSet):
             step=str(frequency),
         )
 
-    def _take(self, panels: list[Panel], layout: Layout, num_targets: int, codec: SeriesCodec | None) -> None:
-        """Split the series, fit or check the codec, and lay all rows end to end."""
+    def _take(self, panels: list[Panel], layout: Layout, codec: SeriesCodec | None) -> None:
+        """Split the series, fit or check the codec, and find the windows of each split."""
         bounds = [split_bounds(self.sizes, len(panel), panel.name) for panel in panels]
         for panel, its in zip(panels, bounds, strict=True):
             check_panel(panel, its, layout)
@@ -176,25 +173,15 @@ class Series(DataSet):
             train = [(p.values_TD[:end], p.valid_T[:end]) for p, end in zip(panels, ends, strict=True)]
             codec = SeriesCodec.fit(layout, train)
         elif codec.layout != layout:
-            raise UserError(_difference(codec.layout, layout))
+            raise UserError(difference(codec.layout, layout))
         self.codec: SeriesCodec = codec
-        encoded = [codec.encode(number, p.values_TD, p.valid_T) for number, p in enumerate(panels)]
-        self._panels = panels
-        self.first_row_P = np.concatenate([[0], np.cumsum([len(panel) for panel in panels])])
-        self.measured_NC = np.concatenate([panel.values_TD[:, :num_targets] for panel in panels])
-        values_ND = np.concatenate([values_TD for values_TD, _ in encoded]).astype(np.float32)
-        parts = [np.zeros((len(p), 0)) if p.times is None else self._calendar(p.times.local_T) for p in panels]
-        self._calendar_NF = np.concatenate(parts).astype(np.float32)
-        self._inputs_ND = np.concatenate([values_ND, self._calendar_NF], 1)
-        self._windows: dict[str, np.ndarray] = {}
-        for number, split in enumerate(SPLITS):
-            stride = self.eval_stride if number else self.stride
-            starts = []
-            for first, its, end, (_, valid_T) in zip(self.first_row_P[:-1], bounds, ends, encoded, strict=True):
-                low, high = (0, end) if split == "train" else (its[number - 1], its[number])
-                starts.append(first + window_starts(layout, low, high, stride, valid_T))
-            if split != "test" or any(its[2] > its[1] for its in bounds):
-                self._windows[split] = np.concatenate(starts)
+        valid = self._lay_end_to_end(panels)
+        self._windows = {
+            "train": self._starts([(0, end) for end in ends], valid, self.stride),
+            "val": self._starts([its[:2] for its in bounds], valid, self.eval_stride),
+        }
+        if any(its[2] > its[1] for its in bounds):
+            self._windows["test"] = self._starts([its[1:] for its in bounds], valid, self.eval_stride)
         self.splits = tuple(self._windows)
         for split, starts_W in self._windows.items():
             if not len(starts_W):
@@ -203,9 +190,30 @@ class Series(DataSet):
                     "set data.missing=interpolate and data.gaps=interpolate"
                 )
 
-    def _calendar(self, local_T: np.ndarray) -> np.ndarray:
+    def _lay_end_to_end(self, panels: list[Panel]) -> list[np.ndarray]:
+        """Put the rows of all series into one array each of inputs and of measured targets; return which are valid."""
         cycles: list[Any] = self.codec.layout.cycles
-        return calendar_features(local_T, cycles)
+        encoded = [self.codec.encode(number, p.values_TD, p.valid_T) for number, p in enumerate(panels)]
+        calendars = [
+            np.zeros((len(p), 0)) if p.times is None else calendar_features(p.times.local_T, cycles) for p in panels
+        ]
+        self._panels = panels
+        self.first_row_P = np.concatenate([[0], np.cumsum([len(panel) for panel in panels])])
+        num_targets = self.codec.layout.num_targets
+        self.measured_NC = np.concatenate([panel.values_TD[:, :num_targets] for panel in panels])
+        self._calendar_NF = np.concatenate(calendars).astype(np.float32)
+        values_ND = np.concatenate([values_TD for values_TD, _ in encoded]).astype(np.float32)
+        self._inputs_ND = np.concatenate([values_ND, self._calendar_NF], 1)
+        return [valid_T for _, valid_T in encoded]
+
+    def _starts(self, rows: list[tuple[int, int]], valid: list[np.ndarray], stride: int) -> np.ndarray:
+        """Return the rows at which windows begin whose horizon lies within those given of each series."""
+        layout = self.codec.layout
+        parts = [
+            first + window_starts(layout, low, high, stride, valid_T)
+            for first, (low, high), valid_T in zip(self.first_row_P[:-1], rows, valid, strict=True)
+        ]
+        return np.concatenate(parts)
 
     def train_batches(self, seed: int, epoch: int, start: int = 0) -> Iterator[Batch]:
         starts_W = self._windows["train"]
@@ -280,7 +288,7 @@ class Series(DataSet):
         text = f"{sizes} windows of {self.window} + {self.horizon} steps of 1 {layout.step}; {what} of {self._name}"
         if self._guessed:
             text += f"; guessed {', '.join(self._guessed)}"
-        return text + _said(self._repairs, self.gaps, self.missing)
+        return text + self._repairs.said(self.gaps, self.missing)
 
     def examples(self, split: str, number: int) -> list[str]:
         lines = []
@@ -296,34 +304,3 @@ class Series(DataSet):
             )
             lines.append(f"{name} {self.label(row)}: … {before} | {after} …".lstrip())
         return lines
-
-
-def _channels(panel: Panel, targets: list[str]) -> list[Panel]:
-    """Return each target as a series of its own, with all observed columns."""
-    observed_TO = panel.values_TD[:, len(targets) :]
-    return [
-        Panel(
-            f"{panel.name}/{target}".lstrip("/"),
-            panel.times,
-            np.concatenate([panel.values_TD[:, column : column + 1], observed_TO], 1),
-            panel.valid_T,
-            panel.places,
-        )
-        for column, target in enumerate(targets)
-    ]
-
-
-def _said(repairs: Repairs, gaps: Gaps, missing: Missing) -> str:
-    text = ""
-    if repairs.gaps:
-        text += f"; {repairs.gaps:,} gaps ({repairs.filled_rows:,} rows): {gaps}"
-    if repairs.missing_values:
-        text += f"; {repairs.missing_values:,} missing values: {missing}"
-    return text
-
-
-def _difference(model: Layout, data: Layout) -> str:
-    for name, of_model, of_data in ((n, getattr(model, n), getattr(data, n)) for n in model.__dataclass_fields__):
-        if of_model != of_data:
-            return f"data: the model was trained with {name} {of_model}, and this data has {of_data}; give it such data"
-    raise AssertionError("the layouts are equal")

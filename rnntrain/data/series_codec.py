@@ -179,3 +179,11 @@ def _array(state: dict[str, Any], name: str, rows: int, columns: int) -> np.ndar
 
 def _malformed(what: str) -> UserError:
     return UserError(f"the series codec's saved state is damaged: {what}; use another checkpoint")
+
+
+def difference(model: Layout, data: Layout) -> str:
+    """Say in what the layout of a model and that of its data differ."""
+    for name, of_model, of_data in ((n, getattr(model, n), getattr(data, n)) for n in model.__dataclass_fields__):
+        if of_model != of_data:
+            return f"data: the model was trained with {name} {of_model}, and this data has {of_data}; give it such data"
+    raise AssertionError("the layouts are equal")

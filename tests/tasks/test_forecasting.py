@@ -14,7 +14,8 @@ import torch
 from data.series_files import load, long_table, write
 
 from rnntrain.batch import Batch
-from rnntrain.build import Experiment
+from rnntrain.build import Experiment, build
+from rnntrain.config import check, compose
 from rnntrain.data.series import Series
 from rnntrain.errors import UserError
 from rnntrain.tasks.base import carry_nothing
@@ -310,3 +311,13 @@ def test_student_t_tells_its_location(tmp_path: Path) -> None:
     output = StudentTOutput([0.1, 0.5, 0.9])
     params = output.params(torch.randn(2, 3, 1, 3), torch.ones(2, 1, 1), torch.ones(2, 1, 1))
     torch.testing.assert_close(output.quantiles(params)[..., 1], output.point(params))
+
+
+@pytest.mark.parametrize("name", ["airpassengers", "weather", "stocks"])
+def test_recipes_over_what_ships_are_built(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RNNTRAIN_DATA", raising=False)
+    experiment = build(check(compose([f"experiment={name}", "threads=1"])))
+    assert experiment.data.splits == ("train", "val", "test")
+    batch = next(iter(experiment.data.train_batches(0, 0)))
+    output, _ = experiment.model(batch)
+    assert torch.isfinite(experiment.task.loss(output, batch)[0])
