@@ -92,7 +92,8 @@ class ForecastMetrics(Metrics):
         if totals["relative_count"]:
             values["mase"] = totals["relative"] / totals["relative_count"]
         if totals["last_value_error"]:
-            values["skill"] = 1 - totals["error"] / totals["last_value_error"]
+            # Rounded: the last value's own skill is 0, and not what float32 leaves of it.
+            values["skill"] = round(1 - totals["error"] / totals["last_value_error"], 6) + 0.0
         for name in ("pinball", "scaled_pinball", *(_band(share) for _, _, share in self._output.bands)):
             if name in totals:
                 values[name] = totals[name] / count
