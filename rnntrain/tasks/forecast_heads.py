@@ -15,7 +15,7 @@ from rnntrain.batch import Batch
 from rnntrain.data.series_codec import Layout
 from rnntrain.tasks.forecast_outputs import Forecast, Output
 
-WindowNorm = Literal["none", "mean", "last", "season", "standard"]
+WindowNorm = Literal["none", "mean", "last", "season", "deviation", "standard"]
 MIN_WIDTH = 1e-3  # of a window that hardly moves, in units of the training scale
 
 
@@ -30,9 +30,9 @@ class WindowScale(NamedTuple):
 def window_scale(targets_BTC: Tensor, norm: WindowNorm, layout: Layout) -> WindowScale:
     """Return the scale of each window.
 
-    The width is 1 except for "standard", the reversible instance normalisation of Kim et al. 2022 (ICLR). Its affine
-    map is left out: the linear layers that follow and precede it hold one already. With "season" the window is
-    relative to the mean of its last season, and each step of the horizon to the value one season before it.
+    The width is 1 except for "deviation", and for "standard", the reversible instance normalisation of Kim et al. 2022
+    (ICLR). Its affine map is left out: the linear layers that follow and precede it hold one already. With "season"
+    the window is relative to the mean of its last season, and each step of the horizon to the value one season before.
     """
     one_B1C = torch.ones_like(targets_BTC[:, :1])
     if norm == "season":
@@ -40,12 +40,14 @@ def window_scale(targets_BTC: Tensor, norm: WindowNorm, layout: Layout) -> Windo
         season_BMC = targets_BTC[:, -layout.season :]
         place_S = torch.arange(layout.horizon, device=targets_BTC.device) % layout.season
         return WindowScale(season_BMC.mean(1, keepdim=True), one_B1C, season_BMC[:, place_S])
-    if norm in ("none", "last"):
-        centre_B1C = targets_BTC[:, -1:] if norm == "last" else 0 * one_B1C
-        return WindowScale(centre_B1C, one_B1C, centre_B1C)
-    centre_B1C = targets_BTC.mean(1, keepdim=True)
-    width_B1C = targets_BTC.std(1, keepdim=True, unbiased=False).clamp(min=MIN_WIDTH)
-    return WindowScale(centre_B1C, width_B1C if norm == "standard" else one_B1C, centre_B1C)
+    centre_B1C, width_B1C = torch.zeros_like(one_B1C), one_B1C
+    if norm == "last":
+        centre_B1C = targets_BTC[:, -1:]
+    elif norm in ("mean", "standard"):
+        centre_B1C = targets_BTC.mean(1, keepdim=True)
+    if norm in ("deviation", "standard"):
+        width_B1C = targets_BTC.std(1, keepdim=True, unbiased=False).clamp(min=MIN_WIDTH)
+    return WindowScale(centre_B1C, width_B1C, centre_B1C)
 
 
 class WindowInput(nn.Module):

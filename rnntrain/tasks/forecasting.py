@@ -53,8 +53,9 @@ class Forecasting(Task):
         loss: of points.
         quantiles: ascending, symmetric about 0.5: those that are forecast, or drawn from Student's t for bands.
         window_norm: what each window is relative to: its "mean", its "last" value, its last "season" (each step of the
-            horizon then to the value one season before), mean and deviation ("standard", the reversible instance
-            normalisation of Kim et al. 2022), or nothing ("none").
+            horizon then to the value one season before), its "deviation" alone (for returns, whose deviation comes and
+            goes), mean and deviation ("standard", the reversible instance normalisation of Kim et al. 2022), or nothing
+            ("none").
         segment: steps in a segment.
         decoder: what tells a segment from the last state.
         size: width of the direct head's inner layer.

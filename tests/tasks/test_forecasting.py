@@ -32,7 +32,7 @@ from rnntrain.tasks.forecast_units import Units
 from rnntrain.tasks.forecasting import Forecasting
 from tasks.forecasting_cases import make, shops
 
-NORMS = ("none", "mean", "last", "season", "standard")
+NORMS = ("none", "mean", "last", "season", "deviation", "standard")
 HEADS: dict[str, dict[str, Any]] = {
     "direct": {},
     "segments": {"head": "segments", "segment": 4},
@@ -85,6 +85,18 @@ def test_a_norm_lets_forecasts_move_with_their_window(tmp_path: Path, norm: str)
     moved[..., 0] += 2.5
     shifted = Batch(moved, batch.targets, context=batch.context)
     torch.testing.assert_close(told(experiment, shifted), told(experiment, batch) + 2.5, rtol=1e-4, atol=1e-4)
+
+
+def test_a_norm_by_deviation_widens_bands_with_their_window(tmp_path: Path) -> None:
+    """A window twice as wild has a band twice as wide."""
+    task = {"window_norm": "deviation", "output": "student_t"}
+    experiment = make(tmp_path, task, {"target": "a", "calendar": "none"})
+    batch = val_batch(experiment)
+    experiment.model.eval()
+    with torch.no_grad():
+        calm, _ = experiment.model(batch)
+        wild, _ = experiment.model(Batch(2 * batch.inputs, batch.targets, context=batch.context))
+    torch.testing.assert_close(wild.params_BSCP[..., 1], 2 * calm.params_BSCP[..., 1])
 
 
 def test_seasonal_norm_starts_from_the_value_one_season_before(tmp_path: Path) -> None:
