@@ -35,7 +35,7 @@ class Task(ABC):
     """
 
     codec_type: ClassVar[type[Codec]]
-    causal: ClassVar[bool] = False
+    causal: bool = False
     generates: ClassVar[bool] = False
     monitor: str = "loss"
     larger_is_better: bool = False

@@ -41,7 +41,7 @@ class StepClassification(Task):
     codec_type = StepClassesCodec
 
     def __init__(self, causal: bool = True) -> None:
-        self.causal = causal  # type: ignore[misc]
+        self.causal = causal
 
     def input_layer(self, codec: Codec, size: int) -> nn.Module:
         assert isinstance(codec, StepClassesCodec)

@@ -11,6 +11,7 @@ import math
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from training import make_config, write_documents
 from rnntrain.batch import Batch
 from rnntrain.build import Experiment, build
 from rnntrain.models.sequence import SequenceModel
+from tasks.forecasting_cases import sections as forecasting_sections
 
 SMALL = {"batch_size": 6, "epoch_batches": 5, "eval_rows": 12}  # of generated problems
 TIMED = ("inputs", "counted_BT")  # the fields of a batch whose second dimension is the time of its inputs
@@ -212,6 +214,11 @@ def tagging_crf(folder: Path) -> Case:
     return tagging(folder, crf=True, char_features="cnn")
 
 
+def forecasting(folder: Path, **task: Any) -> Case:
+    sections = forecasting_sections(folder, task, {"window": 12, "horizon": 4})
+    return case_of(folder, *sections, initial_loss=None, overfit_loss=0.05)
+
+
 TASKS: dict[str, Callable[[Path], Case]] = {
     "language_modeling": language_modeling,
     "classification": classification,
@@ -223,6 +230,9 @@ TASKS: dict[str, Callable[[Path], Case]] = {
     "music": music,
     "tagging": tagging,
     "tagging_crf": tagging_crf,
+    "forecasting": forecasting,
+    "forecasting_recursive": partial(forecasting, head="recursive"),
+    "forecasting_segments": partial(forecasting, head="segments", segment=4, window_norm="last", loss="mae"),
 }
 # Tasks whose rows all have one length by their nature.
-FIXED_LENGTH: set[str] = {"step_regression"}
+FIXED_LENGTH: set[str] = {"step_regression", "forecasting", "forecasting_recursive", "forecasting_segments"}

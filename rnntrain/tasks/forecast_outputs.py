@@ -1,0 +1,168 @@
+"""What a forecast says of a value: a point, quantiles, or Student's t distribution; and the loss of each."""
+
+# B batch, S steps of the horizon, C targets, P parameters, Q quantiles
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+Loss = Literal["mse", "mae", "huber"]
+MIN_SCALE = 1e-3  # of Student's t, in units of the scale: a value met exactly would else have no bound on its density
+
+
+class Forecast(NamedTuple):
+    """What a head gives: parameters of each value, on the scale of the targets.
+
+    Attributes:
+        params_BSCP: their meaning is the output's.
+        one_step: True where each is a forecast from one step before, over the window, and not of the horizon.
+    """
+
+    params_BSCP: Tensor
+    one_step: bool = False
+
+
+class Output(ABC):
+    """A kind of forecast.
+
+    Attributes:
+        num_params: P, the numbers that a head gives for each value.
+        levels: of the quantiles that it knows, ascending, with 0.5 in the middle; empty for points.
+    """
+
+    num_params: int = 1
+    levels: tuple[float, ...] = ()
+
+    @abstractmethod
+    def params(self, raw_BSCP: Tensor, centre_BSC: Tensor, width_B1C: Tensor) -> Tensor:
+        """Return parameters from what a linear layer gives, which is relative to the window's centre and width."""
+
+    @abstractmethod
+    def loss(self, params_BSCP: Tensor, targets_BSC: Tensor) -> Tensor:
+        """Return the loss summed over all values."""
+
+    @abstractmethod
+    def point(self, params_BSCP: Tensor) -> Tensor:
+        """Return the one value to name, ``[B, S, C]``."""
+
+    def quantiles(self, params_BSCP: Tensor) -> Tensor:
+        """Return the quantiles of `levels`, ``[B, S, C, Q]``."""
+        raise NotImplementedError
+
+    @property
+    def bands(self) -> list[tuple[int, int, float]]:
+        """Places of the two quantiles of each symmetric band, and its nominal share, the widest first."""
+        count = len(self.levels)
+        return [(q, count - 1 - q, self.levels[-1 - q] - self.levels[q]) for q in range(count // 2)]
+
+
+class PointOutput(Output):
+    """One value, under squared, absolute or Huber's error (quadratic up to 1)."""
+
+    def __init__(self, loss: Loss) -> None:
+        self._loss = loss
+
+    def params(self, raw_BSCP: Tensor, centre_BSC: Tensor, width_B1C: Tensor) -> Tensor:
+        return raw_BSCP * width_B1C[..., None] + centre_BSC[..., None]
+
+    def loss(self, params_BSCP: Tensor, targets_BSC: Tensor) -> Tensor:
+        if self._loss == "mse":
+            return F.mse_loss(params_BSCP[..., 0], targets_BSC, reduction="sum")
+        if self._loss == "mae":
+            return F.l1_loss(params_BSCP[..., 0], targets_BSC, reduction="sum")
+        return F.huber_loss(params_BSCP[..., 0], targets_BSC, reduction="sum")
+
+    def point(self, params_BSCP: Tensor) -> Tensor:
+        return params_BSCP[..., 0]
+
+
+class QuantileOutput(Output):
+    """Quantiles that never cross: the lowest, and positive steps up from it; under the pinball loss.
+
+    Σ_q max(q (y - ŷ_q), (q - 1)(y - ŷ_q)) / Q   (Koenker and Bassett 1978; Wen et al. 2017, arXiv:1711.11053)
+    """
+
+    def __init__(self, levels: Sequence[float]) -> None:
+        self.levels = tuple(levels)
+        self.num_params = len(levels)
+
+    def params(self, raw_BSCP: Tensor, centre_BSC: Tensor, width_B1C: Tensor) -> Tensor:
+        lowest, steps = raw_BSCP[..., :1], F.softplus(raw_BSCP[..., 1:])
+        values = torch.cat([lowest, lowest + steps.cumsum(-1)], -1)
+        return values * width_B1C[..., None] + centre_BSC[..., None]
+
+    def loss(self, params_BSCP: Tensor, targets_BSC: Tensor) -> Tensor:
+        return pinball(params_BSCP, targets_BSC, self.levels).sum() / len(self.levels)
+
+    def point(self, params_BSCP: Tensor) -> Tensor:
+        return params_BSCP[..., len(self.levels) // 2]
+
+    def quantiles(self, params_BSCP: Tensor) -> Tensor:
+        return params_BSCP
+
+
+class StudentTOutput(Output):
+    """Location, scale and degrees of freedom ν > 2 of Student's t; under the negative log-likelihood in nats."""
+
+    num_params = 3
+
+    def __init__(self, levels: Sequence[float]) -> None:
+        self.levels = tuple(levels)
+
+    def params(self, raw_BSCP: Tensor, centre_BSC: Tensor, width_B1C: Tensor) -> Tensor:
+        location, scale, freedom = raw_BSCP.unbind(-1)
+        location = location * width_B1C + centre_BSC
+        scale = (F.softplus(scale) + MIN_SCALE) * width_B1C
+        return torch.stack([location, scale, 2.0 + F.softplus(freedom)], -1)
+
+    def loss(self, params_BSCP: Tensor, targets_BSC: Tensor) -> Tensor:
+        location, scale, freedom = params_BSCP.unbind(-1)
+        return -torch.distributions.StudentT(freedom, location, scale, validate_args=False).log_prob(targets_BSC).sum()
+
+    def point(self, params_BSCP: Tensor) -> Tensor:
+        return params_BSCP[..., 0]
+
+    def quantiles(self, params_BSCP: Tensor) -> Tensor:
+        location, scale, freedom = params_BSCP.unbind(-1)
+        return torch.stack([location + scale * student_t_quantile(freedom, level) for level in self.levels], -1)
+
+
+def pinball(values_BSCQ: Tensor, targets_BSC: Tensor, levels: Sequence[float]) -> Tensor:
+    """Return the pinball loss of each quantile of each value."""
+    levels_Q = torch.tensor(levels, dtype=values_BSCQ.dtype, device=values_BSCQ.device)
+    error_BSCQ = targets_BSC[..., None] - values_BSCQ
+    return torch.maximum(levels_Q * error_BSCQ, (levels_Q - 1) * error_BSCQ)
+
+
+def student_t_quantile(freedom: Tensor, level: float) -> Tensor:
+    """Return the quantile of Student's t for each number of degrees of freedom, at least 2.
+
+    By the expansion of Hill 1970 (Communications of the ACM 13, algorithm 396), good to 1e-3 of the value from two
+    degrees of freedom on, and to 1e-6 from five.
+    """
+    if level == 0.5:
+        return torch.zeros_like(freedom)
+    n = freedom.to(torch.float64)
+    both_tails = 2 * min(level, 1 - level)
+    a = 1 / (n - 0.5)
+    b = 48 / a**2
+    c = ((20700 * a / b - 98) * a - 16) * a + 96.36
+    d = ((94.5 / (b + c) - 3) / b + 1) * torch.sqrt(a * math.pi / 2) * n
+    y = (d * both_tails) ** (2 / n)
+    # Far out in the tail a series in y, nearer the middle one about the quantile of the normal distribution.
+    tail = ((1 / (((n + 6) / (n * y) - 0.089 * d - 0.822) * (n + 2) * 3) + 0.5 / (n + 4)) * y - 1) * (n + 1) / (n + 2)
+    tail = tail + 1 / y
+    x = torch.special.ndtri(torch.full_like(n, both_tails / 2))
+    c = torch.where(n < 5, c + 0.3 * (n - 4.5) * (x + 0.6), c)
+    c = (((0.05 * d * x - 5) * x - 7) * x - 2) * x + b + c
+    middle = (((((0.4 * x**2 + 6.3) * x**2 + 36) * x**2 + 94.5) / c - x**2 - 3) / b + 1) * x
+    middle = torch.expm1(a * middle**2)
+    size = torch.sqrt(n * torch.where(y > 0.05 + a, middle, tail)).to(freedom.dtype)
+    return size if level > 0.5 else -size
