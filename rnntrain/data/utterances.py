@@ -1,0 +1,136 @@
+"""Utterances as sequences of feature vectors: what recordings and generators of sound have in common."""
+
+# B batch, T steps, D features of a step, S symbols of a target, N utterances
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from rnntrain.data.base import DataSet
+from rnntrain.data.bucketing import ordered_batches, pad
+from rnntrain.data.prefetch import ahead
+from rnntrain.data.spec_augment import SpecAugment
+from rnntrain.data.transcripts import frames_needed
+from rnntrain.errors import UserError
+
+if TYPE_CHECKING:
+    from rnntrain.batch import Batch
+
+
+class Utterance(NamedTuple):
+    """One sequence and what it says.
+
+    Attributes:
+        name: where it comes from, for messages.
+        x_TD: normalised features.
+        target: numbers of symbols ``[S]``, or the number of a class ``[]``.
+        text: as a person reads it.
+    """
+
+    name: str
+    x_TD: np.ndarray
+    target: np.ndarray
+    text: str
+
+
+class Utterances(DataSet):
+    """Batches of utterances; a subclass says which utterances make an epoch.
+
+    Attributes:
+        augment: masks laid over training batches; which ones is a function of (seed, epoch, number of the batch).
+        frame_features: features of one frame, several of which may stand side by side in a step.
+        generated: True where training utterances are made when they are asked for, which a thread then does ahead.
+    """
+
+    unit = "frames"
+    augment: SpecAugment
+    frame_features: int
+    generated: bool = False
+
+    _held: dict[str, list[Utterance]]
+
+    @abstractmethod
+    def _epoch(self, seed: int, epoch: int) -> tuple[int, Callable[[int], Sequence[Utterance]]]:
+        """Return how many batches an epoch has, and the function from a batch's number to its utterances."""
+
+    def num_train_batches(self, seed: int, epoch: int) -> int:
+        return self._epoch(seed, epoch)[0]
+
+    def train_batches(self, seed: int, epoch: int, start: int = 0) -> Iterator[Batch]:
+        number, utterances_of = self._epoch(seed, epoch)
+
+        def rows() -> Iterator[list[Utterance]]:
+            for index in range(start, number):
+                yield self._masked(utterances_of(index), seed, epoch, index)
+
+        return map(to_batch, ahead(rows()) if self.generated else rows())
+
+    def eval_batches(self, split: str) -> Iterator[Batch]:
+        utterances = self._held[split]
+        lengths_N = np.array([len(each.x_TD) for each in utterances])
+        for index_B in ordered_batches(lengths_N, self.batch_size):
+            yield to_batch([utterances[i] for i in index_B])
+
+    def examples(self, split: str, number: int) -> list[str]:
+        return [f"{each.name}: {each.text}" for each in self._held[split][:number]]
+
+    def _masked(self, utterances: Sequence[Utterance], seed: int, epoch: int, number: int) -> list[Utterance]:
+        if not self.augment:
+            return list(utterances)
+        rng = np.random.default_rng([seed, epoch, number])
+        return [
+            each._replace(x_TD=self.augment(each.x_TD.reshape(-1, self.frame_features), rng).reshape(each.x_TD.shape))
+            for each in utterances
+        ]
+
+
+def to_batch(utterances: Sequence[Utterance]) -> Batch:
+    """Return utterances as one batch; rows of one length need no lengths."""
+    import torch
+
+    from rnntrain.batch import Batch
+
+    inputs_BTD, lengths_B = pad([each.x_TD for each in utterances])
+    full = bool((lengths_B == inputs_BTD.shape[1]).all())
+    lengths = None if full else torch.from_numpy(lengths_B)
+    if utterances[0].target.ndim == 0:
+        targets_B = np.array([each.target for each in utterances], np.int64)
+        return Batch(torch.from_numpy(inputs_BTD), torch.from_numpy(targets_B), lengths)
+    targets_BS, target_lengths_B = pad([each.target for each in utterances])
+    return Batch(
+        torch.from_numpy(inputs_BTD),
+        torch.from_numpy(targets_BS),
+        lengths,
+        target_lengths_B=torch.from_numpy(target_lengths_B),
+    )
+
+
+def check_length(utterance: Utterance, settings_stack: int) -> None:
+    """Refuse what CTC cannot align, and what has no step at all.
+
+    Raises:
+        UserError: names the file and the fix.
+    """
+    steps = len(utterance.x_TD)
+    if not steps:
+        raise UserError(
+            f"{utterance.name}: too short for {settings_stack} frames, which make one step; leave it out, or lower "
+            "data.stack or data.window_ms"
+        )
+    if utterance.target.ndim:
+        needed = frames_needed(utterance.target)
+        if needed > steps:
+            raise UserError(
+                f"{utterance.name}: its transcript needs {needed} steps ({len(utterance.target)} symbols, and a blank "
+                f"between two alike), and the recording has {steps} of {settings_stack} frames; correct the "
+                "transcript, leave it out, or lower data.stack or data.hop_ms"
+            )
+
+
+def fitting(utterances: Sequence[Utterance]) -> dict[str, Any]:
+    """Return the number of utterances and their steps, for a fingerprint."""
+    return {"utterances": len(utterances), "steps": sum(len(each.x_TD) for each in utterances)}
