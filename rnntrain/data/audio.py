@@ -15,7 +15,7 @@ import numpy as np
 from rnntrain.data.base import Codec
 from rnntrain.data.bucketing import shuffled_batches
 from rnntrain.data.classes import ClassCodec
-from rnntrain.data.features import FeatureKind, FeatureSettings
+from rnntrain.data.features import Extractor, FeatureKind, FeatureSettings
 from rnntrain.data.frontend import Frontend, Normalization
 from rnntrain.data.places import resolve
 from rnntrain.data.recordings import Entry, assign_splits, find_recordings
@@ -58,6 +58,8 @@ class Audio(Utterances):
         val_fraction: share for validation, where nothing else says which.
         test_fraction: share for the test, where nothing else says which.
         batch_size: utterances in a batch.
+        bucket: utterances of about one length share a training batch, which saves padding; false where length tells
+            the class, since batches of one class teach little.
         sample_rate: in Hz; that of the first training recording where null.
         resample: convert recordings of other rates rather than refuse them.
         stereo: "refuse" recordings of several channels, or "mix" them to one.
@@ -85,6 +87,7 @@ class Audio(Utterances):
         val_fraction: Fraction = 0.1,
         test_fraction: Fraction = 0.0,
         batch_size: PositiveInt = 32,
+        bucket: bool = True,
         sample_rate: PositiveInt | None = None,
         resample: bool = False,
         stereo: Stereo = "refuse",
@@ -112,7 +115,7 @@ class Audio(Utterances):
         self.path_field, self.text_field, self.split_field = path_field, text_field, split_field
         self.conditions = {"val": _listed(val), "test": _listed(test)}
         self.fractions = {"val": val_fraction, "test": test_fraction}
-        self.batch_size = batch_size
+        self.batch_size, self.bucket = batch_size, bucket
         self.sample_rate, self.resample, self.stereo = sample_rate, resample, stereo
         self.normalize: Normalization = normalize
         self._settings: dict[str, Any] = {
@@ -131,18 +134,27 @@ class Audio(Utterances):
     # -- reading ---
 
     def load(self, codec: Codec | None = None) -> None:
-        recordings = self._read_all(codec)
-        frontend = self._use(codec) or Frontend.fit(self._feature_settings(), self.normalize, self._raw(recordings))
-        self.frame_features = frontend.settings.frame_features
-        self.codec = codec or self._fit(frontend, [each.entry.text for each in recordings["train"]])
+        entries = self._find(codec)
+        settings = self._feature_settings() if codec is None else self._frontend_of(codec).settings
+        extract = Extractor(settings)
+        # Waveforms are not kept: those of a large corpus would not fit where its features do.
+        raw = {split: [extract(self._read(entry).samples_S) for entry in its] for split, its in entries.items()}
+        if codec is None:
+            frontend = Frontend.fit(settings, self.normalize, raw["train"])
+            codec = self._fit(frontend, [entry.text for entry in entries["train"]])
+        self._take(codec)
+        normalized = self._frontend_of(codec).normalized
         self._held = {
-            split: [self._utterance(each.entry.where, each.entry.text, each.samples_S) for each in its]
-            for split, its in recordings.items()
+            split: [
+                self._utterance(entry.where, entry.text, normalized(x_TD))
+                for entry, x_TD in zip(its, raw.pop(split), strict=True)
+            ]
+            for split, its in entries.items()
         }
         self.splits = tuple(self._held)
 
-    def _read_all(self, codec: Codec | None) -> dict[str, list[Recording]]:
-        """Find, check and read all recordings, by split; settle the sample rate."""
+    def _find(self, codec: Codec | None) -> dict[str, list[Entry]]:
+        """Find the recordings of each split, and settle the sample rate."""
         found = find_recordings(
             resolve(self.path, "data.path"), self.pattern, self.path_field, self.text_field, self.split_field
         )
@@ -157,7 +169,11 @@ class Audio(Utterances):
             self._rate = read_sound(first.path, first.where, self.stereo).sample_rate
         self._feature_settings()  # impossible ones are told before all is read
         self._digest, self._bytes = hashlib.sha256(), 0
-        return {split: [self._read(entry) for entry in its] for split, its in entries.items()}
+        return entries
+
+    def _take(self, codec: Codec) -> None:
+        self.codec = codec
+        self.frame_features = self._frontend_of(codec).settings.frame_features
 
     def _read(self, entry: Entry) -> Recording:
         where = entry.where if entry.where == str(entry.path) else f"{entry.where}: {entry.path.name}"
@@ -170,14 +186,6 @@ class Audio(Utterances):
 
     def _feature_settings(self) -> FeatureSettings:
         return FeatureSettings(sample_rate=self._rate, **self._settings)
-
-    def _raw(self, recordings: dict[str, list[Recording]]) -> Any:
-        """Return the training split's features, before normalisation."""
-        extract = Frontend(self._feature_settings()).extract
-        return (extract(each.samples_S) for each in recordings["train"])
-
-    def _use(self, codec: Codec | None) -> Frontend | None:
-        return None if codec is None else self._frontend_of(codec)
 
     def _frontend_of(self, codec: Codec) -> Frontend:
         """Return the front end of a codec that was fitted before.
@@ -206,7 +214,7 @@ class Audio(Utterances):
             codec.fit_language_model(lines, self.lm_order)
         return codec
 
-    def _utterance(self, where: str, text: str, samples_S: np.ndarray) -> Utterance:
+    def _utterance(self, where: str, text: str, x_TD: np.ndarray) -> Utterance:
         if isinstance(self.codec, ClassCodec):
             number = self.codec.number(text)
             if number is None:
@@ -217,16 +225,16 @@ class Audio(Utterances):
         else:
             assert isinstance(self.codec, TranscriptCodec)
             target = self.codec.encode(text, where)
-        frontend = self._frontend_of(self.codec)
-        utterance = Utterance(where, frontend(samples_S), target, text)
-        check_length(utterance, frontend.settings.stack)
+        utterance = Utterance(where, x_TD, target, text)
+        check_length(utterance, self._frontend_of(self.codec).settings.stack)
         return utterance
 
     # -- what a data set gives ---
 
     def _epoch(self, seed: int, epoch: int) -> tuple[int, Callable[[int], Sequence[Utterance]]]:
         utterances = self._held["train"]
-        lengths_N = np.array([len(each.x_TD) for each in utterances])
+        # Equal lengths have no order of their own.
+        lengths_N = np.array([len(each.x_TD) if self.bucket else 1 for each in utterances])
         batches = shuffled_batches(lengths_N, self.batch_size, np.random.default_rng([seed, epoch]))
         return len(batches), lambda number: [utterances[i] for i in batches[number]]
 

@@ -170,4 +170,4 @@ def mel(hz: np.ndarray | float) -> np.ndarray:
 def stack_frames(x_TM: np.ndarray, number: int) -> np.ndarray:
     """Lay each `number` frames side by side; a rest that does not fill a step is left out."""
     whole = len(x_TM) // number
-    return np.ascontiguousarray(x_TM[: whole * number]).reshape(whole, -1)
+    return np.ascontiguousarray(x_TM[: whole * number]).reshape(whole, number * x_TM.shape[1])

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -14,6 +14,7 @@ import numpy as np
 from rnntrain.data.audio import Audio, Recording
 from rnntrain.data.base import Codec
 from rnntrain.data.bucketing import shuffled_batches
+from rnntrain.data.features import Extractor
 from rnntrain.data.frontend import Frontend, Normalization
 from rnntrain.data.utterances import Utterance
 from rnntrain.errors import UserError
@@ -113,15 +114,15 @@ class JoinedAudio(Audio):
         self.eval_rounds = eval_rounds
 
     def load(self, codec: Codec | None = None) -> None:
-        self._recordings = self._read_all(codec)
+        entries = self._find(codec)
+        self._recordings = {split: [self._read(entry) for entry in its] for split, its in entries.items()}
         self.splits = tuple(self._recordings)
         self._groups = {split: self._grouped(its, split) for split, its in self._recordings.items()}
         self._planned = lru_cache(2)(self._plan_epoch)
-        frontend = self._use(codec) or Frontend.fit(
-            self._feature_settings(), self.normalize, self._raw(self._recordings)
-        )
-        self.frame_features = frontend.settings.frame_features
-        self.codec = codec or self._fit(frontend, self._texts())
+        if codec is None:
+            frontend = Frontend.fit(self._feature_settings(), self.normalize, self._raw())
+            codec = self._fit(frontend, self._texts())
+        self._take(codec)
         self._held = {split: self._fixed(split) for split in self.splits if split != "train"}
 
     def _grouped(self, recordings: list[Recording], split: str) -> list[np.ndarray]:
@@ -130,13 +131,14 @@ class JoinedAudio(Audio):
         for number, recording in enumerate(recordings):
             fields = recording.entry.fields
             if self.join_field is not None and self.join_field not in fields:
-                raise UserError(f"data.join_field={self.join_field}: there is only {', '.join(fields)}; name one or null")
+                known = ", ".join(fields)
+                raise UserError(f"data.join_field={self.join_field}: there is only {known}; name one or null")
             groups[fields[self.join_field] if self.join_field is not None else ""].append(number)
         largest = max(map(len, groups.values()))
         if largest < self.min_joined:
             raise UserError(
-                f"data.min_joined={self.min_joined}: no {self.join_field or 'group'} of {split} has more than {largest} "
-                "recordings; lower it"
+                f"data.min_joined={self.min_joined}: no {self.join_field or 'group'} of {split} has more than "
+                f"{largest} recordings; lower it"
             )
         return [np.array(numbers) for numbers in groups.values()]
 
@@ -183,15 +185,17 @@ class JoinedAudio(Audio):
     def _text(self, split: str, plan: Plan) -> str:
         return " ".join(self._recordings[split][i].entry.text for i in plan.members)
 
-    def _raw(self, recordings: dict[str, list[Recording]]) -> Iterable[np.ndarray]:
-        extract = Frontend(self._feature_settings()).extract
-        plans = self._plans("train", np.random.default_rng(EVAL_SEED))
-        return (extract(self._samples(recordings["train"], plan)) for plan in plans)
+    def _raw(self) -> Iterator[np.ndarray]:
+        """Yield the features of one epoch's strings, before normalisation."""
+        extract, recordings = Extractor(self._feature_settings()), self._recordings["train"]
+        for plan in self._plans("train", np.random.default_rng(EVAL_SEED)):
+            yield extract(self._samples(recordings, plan))
 
     def _string(self, split: str, plan: Plan) -> Utterance:
         recordings = self._recordings[split]
         where = " + ".join(recordings[i].entry.path.name for i in plan.members)
-        return self._utterance(where, self._text(split, plan), self._samples(recordings, plan))
+        x_TD = self._frontend_of(self.codec)(self._samples(recordings, plan))
+        return self._utterance(where, self._text(split, plan), x_TD)
 
     def _samples(self, recordings: list[Recording], plan: Plan) -> np.ndarray:
         rng = np.random.default_rng(plan.noise_seed)

@@ -94,9 +94,10 @@ class Morse(Utterances):
             if low > high:
                 raise UserError(f"data.min_{name}={low:g} is more than data.max_{name}={high:g}; lower it")
         if max_pitch_hz >= sample_rate / 2:
-            raise UserError(f"data.max_pitch_hz={max_pitch_hz:g}: must lie below half of data.sample_rate={sample_rate}")
+            raise UserError(f"data.max_pitch_hz={max_pitch_hz:g}: must lie below half of data.sample_rate")
         self.source, self.batch_size, self.epoch_batches, self.eval_size = source, batch_size, epoch_batches, eval_size
-        self.chars, self.wpm, self.pitch_hz, self.snr_db = ranges.values()
+        self.min_chars, self.max_chars = min_chars, max_chars
+        self.wpm, self.pitch_hz, self.snr_db = ranges["wpm"], ranges["pitch_hz"], ranges["snr_db"]
         self.eval_snr_db, self.fading, self.jitter = eval_snr_db, fading, jitter
         self.settings = FeatureSettings(
             sample_rate, "log_mel", window_ms, hop_ms, num_mels, low_hz=low_hz, high_hz=high_hz, stack=stack
@@ -148,7 +149,7 @@ class Morse(Utterances):
         return utterance
 
     def _text(self, split: str, rng: np.random.Generator) -> str:
-        size = int(rng.integers(self.chars[0], self.chars[1] + 1))
+        size = int(rng.integers(self.min_chars, self.max_chars + 1))
         if self.source == "plays":
             text = self._plays[split]
             start = text.index(" ", int(rng.integers(len(text) - size - MOST_AHEAD))) + 1

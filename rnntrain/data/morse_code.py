@@ -63,7 +63,8 @@ def key(text: str, signal: Signal, sample_rate: int, rng: np.random.Generator) -
     units = np.stack(durations(text), 1).ravel() * (1.2 / signal.words_per_minute)
     seconds = units * np.exp(signal.jitter * rng.standard_normal(len(units)))
     edges = np.cumsum(np.concatenate([[signal.lead_seconds], seconds[:-1], [signal.tail_seconds]]))
-    lengths = np.diff(np.round(edges * sample_rate).astype(np.int64), prepend=0)
+    samples = np.round(edges * sample_rate).astype(np.int64)
+    lengths = samples - np.concatenate([[0], samples[:-1]])
     return np.repeat(np.arange(len(lengths)) % 2 == 1, lengths)
 
 

@@ -75,23 +75,26 @@ class NGram:
         """
         try:
             order = state["order"]
-            counts = {
-                tuple(history): {symbol: count for symbol, count in after} for history, after in state["counts"]
-            }
-            sound = type(order) is int and order >= 1 and all(
-                len(history) < order
-                and all(type(s) is int and 0 <= s < num_symbols for s in history)
-                and all(type(s) is int and 0 <= s <= num_symbols for s in after)
-                and all(type(count) is int and count > 0 for count in after.values())
-                for history, after in counts.items()
-            )
+            counts = {tuple(history): dict(after) for history, after in state["counts"]}
+            if not _is_sound(order, counts, num_symbols):
+                raise ValueError("numbers out of their range")
         except (KeyError, TypeError, ValueError) as error:
-            sound, cause = False, error
-        else:
-            cause = None
-        if not sound:
             raise UserError(
-                "the speech codec's saved state is damaged: `language_model` must hold counts of symbols; use another "
-                "checkpoint"
-            ) from cause
+                f"the speech codec's saved state is damaged: `language_model` must hold counts of symbols ({error}); "
+                "use another checkpoint"
+            ) from error
         return cls(num_symbols, order, counts)
+
+
+def _is_sound(order: Any, counts: dict[tuple[Any, ...], dict[Any, Any]], num_symbols: int) -> bool:
+    return (
+        type(order) is int
+        and order >= 1
+        and all(
+            len(history) < order
+            and all(type(s) is int and 0 <= s < num_symbols for s in history)
+            and all(type(s) is int and 0 <= s <= num_symbols for s in after)
+            and all(type(count) is int and count > 0 for count in after.values())
+            for history, after in counts.items()
+        )
+    )

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 Item = TypeVar("Item")
 
+MOST_SECONDS = 2.0
 PATIENCE_SECONDS = 0.1  # after which a thread looks whether anybody still wants what it makes
 
 
@@ -54,7 +55,8 @@ def ahead(items: Iterable[Item], depth: int = 4) -> Iterator[Item]:
     finally:
         unwanted.set()
         _drain(ready)
-        thread.join()
+        # No longer than an item takes: an interpreter that is ending would wait for ever for a thread it has stopped.
+        thread.join(timeout=MOST_SECONDS)
 
 
 def _drain(queue: Queue[Any]) -> None:

@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -93,7 +93,7 @@ def find_recordings(
 
 
 def assign_splits(
-    found: Found, conditions: dict[str, Sequence[str]], fractions: dict[str, float]
+    found: Found, conditions: Mapping[str, Sequence[str]], fractions: dict[str, float]
 ) -> dict[str, list[Entry]]:
     """Return the entries of each split: test, then val, then train take what meets a condition of theirs.
 
@@ -175,7 +175,8 @@ def _in_folder(folder: Path, pattern: str) -> Iterator[tuple[Path, str, dict[str
         raise UserError(f"data.path={folder}: the folder holds no sound ({', '.join(SUFFIXES)}); name another")
     for file in files:
         name = file.relative_to(folder).as_posix()
-        match = expression.fullmatch(name) or expression.fullmatch(name.removesuffix(file.suffix))
+        # A pattern without an ending is one of names without theirs.
+        match = expression.fullmatch(name.removesuffix(file.suffix)) or expression.fullmatch(name)
         if match is None:
             raise UserError(
                 f"{file}: the name does not fit data.pattern={pattern}; write the pattern with a field in braces for "
@@ -191,9 +192,7 @@ def _expression(pattern: str) -> re.Pattern[str]:
             f"data.pattern={pattern}: needs fields of distinct names in braces, such as {{label}}_{{index}}.wav"
         )
     parts = _FIELD.split(pattern)
-    return re.compile(
-        "".join(f"(?P<{part}>[^/]+?)" if i % 2 else re.escape(part) for i, part in enumerate(parts))
-    )
+    return re.compile("".join(f"(?P<{part}>[^/]+?)" if i % 2 else re.escape(part) for i, part in enumerate(parts)))
 
 
 def _inside(root: Path, name: str, where: str) -> Path:
@@ -234,7 +233,8 @@ def _table(path: Path, text: str) -> Iterator[tuple[int, dict[str, str]]]:
             if not row:
                 continue
             if len(row) != len(header):
-                raise UserError(f"{path}:{reader.line_num}: has {len(row)} values for {len(header)} columns; correct it")
+                counts = f"{len(row)} values for {len(header)} columns"
+                raise UserError(f"{path}:{reader.line_num}: has {counts}; correct it")
             yield reader.line_num, dict(zip(header, row, strict=True))
     except csv.Error as error:
         raise UserError(f"{path}:{reader.line_num}: {error}; correct the line") from error

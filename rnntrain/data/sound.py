@@ -90,13 +90,14 @@ def _decode(soundfile: Any, path: Path, where: str) -> tuple[np.ndarray, int]:
         raise UserError(f"{where}: has no samples; leave it out, or record it anew")
     if read != promised:
         raise UserError(
-            f"{where}: its header promises {promised:,} samples and it has {read:,}; it is cut off or damaged, restore it"
+            f"{where}: its header promises {promised:,} samples and it has {read:,}; it is cut off or "
+            "damaged, restore it"
         )
     return np.concatenate([np.empty((0, channels), np.float32), *blocks]), rate
 
 
 def _check_whole(data: bytes, where: str) -> None:
-    """Refuse what the decoder would pass over: a WAV header that promises more than there is, an Ogg without its end."""
+    """Refuse what the decoder would pass over: a WAV header that promises too much, an Ogg without its end."""
     if not data:
         raise UserError(f"{where}: is empty; leave it out, or restore it")
     if data[:4] in (b"RIFF", b"RF64") and data[8:12] == b"WAVE":
@@ -116,8 +117,8 @@ def _check_wav(data: bytes, where: str) -> None:
             there = len(data) - place - 8
             if size > there and data[:4] == b"RIFF":
                 raise UserError(
-                    f"{where}: its header promises {size:,} bytes of sound and the file has {there:,}; it is cut off or "
-                    "was never finished, restore it"
+                    f"{where}: its header promises {size:,} bytes of sound and the file has {there:,}; it is cut off "
+                    "or was never finished, restore it"
                 )
             return
         place += 8 + size + size % 2
@@ -126,7 +127,7 @@ def _check_wav(data: bytes, where: str) -> None:
 
 def _soundfile() -> Any:
     try:
-        import soundfile
+        import soundfile  # type: ignore[import-untyped]
     except (ImportError, OSError) as error:  # OSError: its C library is missing
         raise UserError("sound files need the package soundfile; pip install 'rnntrain[audio]'") from error
     return soundfile

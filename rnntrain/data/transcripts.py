@@ -40,7 +40,9 @@ class TranscriptCodec(Codec):
         self._ids = {symbol: number for number, symbol in enumerate(self.symbols, start=1)}
 
     @classmethod
-    def fit(cls, frontend: Frontend, unit: SymbolUnit, transcripts: Iterable[str], lm_order: int = 0) -> TranscriptCodec:
+    def fit(
+        cls, frontend: Frontend, unit: SymbolUnit, transcripts: Iterable[str], lm_order: int = 0
+    ) -> TranscriptCodec:
         """Take every symbol that occurs; count n-grams of `lm_order` symbols, or none for 0."""
         cut = [symbols_of(text, unit) for text in transcripts]
         codec = cls(frontend, unit, sorted({symbol for symbols in cut for symbol in symbols}))

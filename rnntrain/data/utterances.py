@@ -37,6 +37,36 @@ class Utterance(NamedTuple):
     text: str
 
 
+class Padded(NamedTuple):
+    """A batch as arrays, which a thread can make without torch."""
+
+    inputs_BTD: np.ndarray
+    lengths_B: np.ndarray
+    targets: np.ndarray
+    target_lengths_B: np.ndarray | None
+
+    @classmethod
+    def of(cls, utterances: Sequence[Utterance]) -> Padded:
+        inputs_BTD, lengths_B = pad([each.x_TD for each in utterances])
+        if utterances[0].target.ndim == 0:
+            return cls(inputs_BTD, lengths_B, np.array([each.target for each in utterances], np.int64), None)
+        return cls(inputs_BTD, lengths_B, *pad([each.target for each in utterances]))
+
+    def to_batch(self) -> Batch:
+        """Return it as tensors; rows of one length need no lengths."""
+        import torch
+
+        from rnntrain.batch import Batch
+
+        full = bool((self.lengths_B == self.inputs_BTD.shape[1]).all())
+        return Batch(
+            torch.from_numpy(self.inputs_BTD),
+            torch.from_numpy(self.targets),
+            None if full else torch.from_numpy(self.lengths_B),
+            target_lengths_B=None if self.target_lengths_B is None else torch.from_numpy(self.target_lengths_B),
+        )
+
+
 class Utterances(DataSet):
     """Batches of utterances; a subclass says which utterances make an epoch.
 
@@ -63,50 +93,28 @@ class Utterances(DataSet):
     def train_batches(self, seed: int, epoch: int, start: int = 0) -> Iterator[Batch]:
         number, utterances_of = self._epoch(seed, epoch)
 
-        def rows() -> Iterator[list[Utterance]]:
+        def padded() -> Iterator[Padded]:
             for index in range(start, number):
-                yield self._masked(utterances_of(index), seed, epoch, index)
+                batch = Padded.of(utterances_of(index))
+                if self.augment:
+                    self._mask(batch, np.random.default_rng([seed, epoch, index]))
+                yield batch
 
-        return map(to_batch, ahead(rows()) if self.generated else rows())
+        return map(Padded.to_batch, ahead(padded()) if self.generated else padded())
 
     def eval_batches(self, split: str) -> Iterator[Batch]:
         utterances = self._held[split]
         lengths_N = np.array([len(each.x_TD) for each in utterances])
         for index_B in ordered_batches(lengths_N, self.batch_size):
-            yield to_batch([utterances[i] for i in index_B])
+            yield Padded.of([utterances[i] for i in index_B]).to_batch()
 
     def examples(self, split: str, number: int) -> list[str]:
         return [f"{each.name}: {each.text}" for each in self._held[split][:number]]
 
-    def _masked(self, utterances: Sequence[Utterance], seed: int, epoch: int, number: int) -> list[Utterance]:
-        if not self.augment:
-            return list(utterances)
-        rng = np.random.default_rng([seed, epoch, number])
-        return [
-            each._replace(x_TD=self.augment(each.x_TD.reshape(-1, self.frame_features), rng).reshape(each.x_TD.shape))
-            for each in utterances
-        ]
-
-
-def to_batch(utterances: Sequence[Utterance]) -> Batch:
-    """Return utterances as one batch; rows of one length need no lengths."""
-    import torch
-
-    from rnntrain.batch import Batch
-
-    inputs_BTD, lengths_B = pad([each.x_TD for each in utterances])
-    full = bool((lengths_B == inputs_BTD.shape[1]).all())
-    lengths = None if full else torch.from_numpy(lengths_B)
-    if utterances[0].target.ndim == 0:
-        targets_B = np.array([each.target for each in utterances], np.int64)
-        return Batch(torch.from_numpy(inputs_BTD), torch.from_numpy(targets_B), lengths)
-    targets_BS, target_lengths_B = pad([each.target for each in utterances])
-    return Batch(
-        torch.from_numpy(inputs_BTD),
-        torch.from_numpy(targets_BS),
-        lengths,
-        target_lengths_B=torch.from_numpy(target_lengths_B),
-    )
+    def _mask(self, batch: Padded, rng: np.random.Generator) -> None:
+        rows, steps, width = batch.inputs_BTD.shape
+        stack = width // self.frame_features
+        self.augment(batch.inputs_BTD.reshape(rows, steps * stack, self.frame_features), batch.lengths_B * stack, rng)
 
 
 def check_length(utterance: Utterance, settings_stack: int) -> None:

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from rnntrain.batch import Batch
 from rnntrain.data.base import Codec, DataSet
-from rnntrain.data.first_batches import FirstBatches
 from rnntrain.data.transcripts import TranscriptCodec
 from rnntrain.edit_distance import edit_distance
 from rnntrain.errors import UserError
@@ -73,9 +72,13 @@ class CTC(Task):
         assert batch.target_lengths_B is not None
         log_probs_TBV = output.float().log_softmax(-1).transpose(0, 1)
         lengths_B = lengths_of(batch)
-        # Without autocast, which would only repeat the cast.
         loss_sum = F.ctc_loss(
-            log_probs_TBV, batch.targets, lengths_B, batch.target_lengths_B, blank=TranscriptCodec.blank, reduction="sum"
+            log_probs_TBV,
+            batch.targets,
+            lengths_B,
+            batch.target_lengths_B,
+            blank=TranscriptCodec.blank,
+            reduction="sum",
         )
         return loss_sum, batch.target_lengths_B.sum()
 
@@ -110,12 +113,6 @@ class CTC(Task):
             return alignment(x_TD, log_probs_TV, codec, title)
 
         return {"transcripts": "\n".join(lines), "alignment": draw}
-
-    def baselines(self, data: DataSet, split: str) -> dict[str, dict[str, float]]:
-        """Return the error of saying nothing, and of always saying the commonest transcript of training."""
-        if isinstance(data, FirstBatches):
-            return {}
-        return {"silence": {"cer": 1.0, "wer": 1.0, "ser": 1.0}}
 
     def _decoders(self, codec: TranscriptCodec) -> dict[str, Decoder]:
         """Return the ways to decode, by the prefix of their metrics' names."""
@@ -166,7 +163,7 @@ class CTCMetrics(Metrics):
         values = {"loss": self._nats.value() / max(self._symbols.value(), 1.0)}
         for way, errors in self._errors.items():
             for name, wrong, size in zip(("cer", "wer", "ser"), errors, self._sizes, strict=True):
-                values[way + name] = float(wrong / max(size, 1))
+                values[way + name] = float(wrong) / max(int(size), 1)
         return values
 
 

@@ -91,7 +91,8 @@ def beam_search(
         grown = _grow(beam, float(log_probs_V[BLANK]), log_probs_V, likely, language)
         kept = sorted(grown.items(), key=lambda item: (-item[1].score, item[0]))[:beam_size]
         beam = dict(kept)
-    return list(max(beam, key=lambda prefix: (beam[prefix].score + language.of_end(prefix), prefix)))
+    _, best = max((mass.score + language.of_end(prefix), prefix) for prefix, mass in beam.items())
+    return list(best)
 
 
 def _grow(
