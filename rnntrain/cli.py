@@ -23,6 +23,7 @@ rnntrain: train recurrent neural networks from one command
   rnntrain eval RUN [--split val]     evaluate a run's best weights
   rnntrain sample RUN [--prompt TEXT] write text with a trained language model
   rnntrain check [key=value …]        check a config and its data without training
+  rnntrain data list|get|show [NAME]  known data sets, getting them, and what is in them or in yours
   rnntrain info [WHAT]                what there is to choose from; versions and devices
   rnntrain completion SHELL           print a completion script for bash, zsh or fish
 
@@ -108,6 +109,7 @@ def _dispatch(arguments: list[str]) -> int:
         "eval": evaluate,
         "sample": sample,
         "check": check,
+        "data": data,
         "info": info,
         "completion": completion,
         "__complete": complete,
@@ -271,6 +273,12 @@ def info(arguments: list[str]) -> int:
 
     print("\n".join(info_lines(options.what, options.config_dir)))
     return DONE
+
+
+def data(arguments: list[str]) -> int:
+    from rnntrain.data.verbs import data as run_data
+
+    return run_data(arguments, lambda verb, description: Parser(prog=f"rnntrain {verb}", description=description))
 
 
 def completion(arguments: list[str]) -> int:

@@ -141,6 +141,17 @@ def check(plain: dict[str, Any]) -> Config:
     return config
 
 
+def check_section(plain: dict[str, Any], name: str) -> Component:
+    """Check one section alone, such as "data", whatever the others say.
+
+    Raises:
+        UserError: for the first key, type, value or class in it that is wrong.
+    """
+    plugins = check_arguments("", TopSettings, {key: plain[key] for key in ("plugins",) if key in plain})
+    import_plugins(plugins.get("plugins", []))
+    return _component(name, section(plain, name), plugins.get("plugins", []))
+
+
 def _component(name: str, values: dict[str, Any], plugins: Sequence[str]) -> Component:
     group, parts = name.replace(".", "/"), ("cell",) if name == "model" else ()
     if "_target_" not in values:

@@ -156,6 +156,12 @@ class Morse(Utterances):
             return text[start : start + size].strip()
         return _random_text(size, rng)
 
+    def examples(self, split: str, number: int) -> list[str]:
+        if split != "train":
+            return super().examples(split, number)
+        first = self._utterances("train", np.random.default_rng([0, 0, 0]), number)
+        return [f"{each.name}: {each.text}" for each in first]
+
     def fingerprint(self) -> dict[str, Any]:
         texts = "\n".join(each.text for its in self._held.values() for each in its)
         return {

@@ -71,7 +71,8 @@ class Pooling(nn.Module):
 class PooledLinear(nn.Module):
     """A head that gives one output a sequence: pooling, then a linear layer.
 
-    Initialisation: weights uniform in ±1/√H, the bias zero, so that a new classifier's loss is about log C.
+    Initialisation: weights uniform in ±0.2/√H, the bias zero, so that the loss of a new classifier is about log of its
+    number of classes, even where they are few.
 
     Args:
         input_size: width H.
@@ -83,7 +84,7 @@ class PooledLinear(nn.Module):
         super().__init__()
         self.pooling = Pooling(input_size, pooling)
         self.linear = nn.Linear(input_size, output_size)
-        nn.init.uniform_(self.linear.weight, -(input_size**-0.5), input_size**-0.5)
+        nn.init.uniform_(self.linear.weight, -0.2 * input_size**-0.5, 0.2 * input_size**-0.5)
         nn.init.zeros_(self.linear.bias)
 
     def forward(self, y_BTH: Tensor, batch: Batch) -> Tensor:

@@ -66,8 +66,8 @@ class Classification(Task):
         linear_baseline: fit a linear classifier on n-grams at the end of a run and show it beside the result; texts
             alone, and only where scikit-learn is installed.
 
-    Metrics: `loss`; `accuracy`; `macro_f1`, the mean F1 of the classes that occur or are predicted; and of each of up to
-    20 classes `f1_NAME`, `precision_NAME` and `recall_NAME`, 0 where nothing was predicted.
+    Metrics: `loss`; `accuracy`; `macro_f1`, the mean F1 of the classes that occur or are predicted; and, where there
+    are at most 20 classes, `f1_NAME`, `precision_NAME` and `recall_NAME` of each, 0 where they divide by nothing.
     """
 
     codec_type = ClassCodec

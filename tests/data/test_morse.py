@@ -79,6 +79,7 @@ def test_val_and_test_are_the_same_in_every_run_and_differ() -> None:
     assert one.examples("val", 8) == other.examples("val", 8)
     assert one.examples("val", 8) != one.examples("test", 8)
     assert "endless" in one.describe()
+    assert len(one.examples("train", 3)) == 3
 
 
 def test_texts_have_the_asked_length_and_all_characters() -> None:

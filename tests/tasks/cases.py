@@ -156,10 +156,29 @@ def audio_classification(folder: Path) -> Case:
     return case_of(folder, task, data, initial_loss=math.log(3), overfit_loss=0.1)
 
 
+def classification(folder: Path, task: dict[str, Any] | None = None, changes: dict[str, Any] | None = None) -> Case:
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "texts.csv"
+    kinds = {"even": "abc", "odd": "cde", "none": "xyz"}
+    rows = [(name, signs[i % 3] * (1 + i % 7) + signs[(i * i) % 3]) for i in range(20) for name, signs in kinds.items()]
+    path.write_text("label,text\n" + "".join(f"{label},{text}\n" for label, text in rows), encoding="utf-8")
+    section = {"_target_": "rnntrain.tasks.classification.Classification", "linear_baseline": False, **(task or {})}
+    data = {"_target_": "rnntrain.data.labelled_text.LabelledText", "path": str(path), "unit": "char", "batch_size": 16}
+    data |= {"split_seed": 1, "min_count": 1}
+    return case_of(folder, section, data, changes, initial_loss=math.log(3), overfit_loss=0.05)
+
+
+def classification_weighted(folder: Path) -> Case:
+    task = {"pooling": "attention", "class_weights": [0.5, 1.0, 2.0], "monitor": "macro_f1"}
+    return classification(folder, task, {"model.bidirectional": True, "model.hidden_size": 16})
+
+
 TASKS: dict[str, Callable[[Path], Case]] = {
     "language_modeling": language_modeling,
     "ctc": ctc,
     "audio_classification": audio_classification,
+    "classification": classification,
+    "classification_weighted": classification_weighted,
 }
 # Tasks whose rows all have one length by their nature.
 FIXED_LENGTH: set[str] = set()
