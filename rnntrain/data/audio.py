@@ -66,7 +66,8 @@ class Audio(Utterances):
         features: "log_mel" or "mfcc".
         window_ms, hop_ms, num_mels, num_cepstra, low_hz, high_hz: see `rnntrain.data.features.FeatureSettings`.
         stack: so many frames side by side make one step of the model.
-        normalize: features to mean 0 and deviation 1 over each "utterance", over the "train" split, or "none".
+        normalize: features to mean 0 and deviation 1 over each "utterance", which takes away microphone and voice, but
+            of a single word also what tells it from others; over the "train" split; or "none".
         time_masks, time_mask_ms: SpecAugment on training batches: how many stretches are hidden, the longest of them.
         freq_masks, freq_mask_bands: the same for bands of features.
         lm_order: symbols of the n-grams that are counted for the beam search; 0 for none.
@@ -146,7 +147,7 @@ class Audio(Utterances):
         normalized = self._frontend_of(codec).normalized
         self._held = {
             split: [
-                self._utterance(entry.where, entry.text, normalized(x_TD))
+                self._utterance(entry.name, entry.text, normalized(x_TD))
                 for entry, x_TD in zip(its, raw.pop(split), strict=True)
             ]
             for split, its in entries.items()
@@ -166,7 +167,7 @@ class Audio(Utterances):
             self._rate = self.sample_rate
         else:
             first = entries["train"][0]
-            self._rate = read_sound(first.path, first.where, self.stereo).sample_rate
+            self._rate = read_sound(first.path, first.name, self.stereo).sample_rate
         self._feature_settings()  # impossible ones are told before all is read
         self._digest, self._bytes = hashlib.sha256(), 0
         return entries
@@ -176,11 +177,10 @@ class Audio(Utterances):
         self.frame_features = self._frontend_of(codec).settings.frame_features
 
     def _read(self, entry: Entry) -> Recording:
-        where = entry.where if entry.where == str(entry.path) else f"{entry.where}: {entry.path.name}"
-        sound = read_sound(entry.path, where, self.stereo)
+        sound = read_sound(entry.path, entry.name, self.stereo)
         self._digest.update(f"{entry.path.name} {sound.sha256} {entry.text}\n".encode("utf-8", "replace"))
         self._bytes += sound.size
-        return Recording(entry, at_rate(sound, self._rate, where, self.resample))
+        return Recording(entry, at_rate(sound, self._rate, entry.name, self.resample))
 
     # -- fitting ---
 

@@ -41,6 +41,11 @@ class Entry:
     text: str
     fields: dict[str, str]
 
+    @property
+    def name(self) -> str:
+        """The place, and the file where the place is a line of a manifest."""
+        return self.where if self.where == str(self.path) else f"{self.where} ({self.path.name})"
+
 
 @dataclass(frozen=True)
 class Found:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -137,8 +137,3 @@ def check_length(utterance: Utterance, settings_stack: int) -> None:
                 f"between two alike), and the recording has {steps} of {settings_stack} frames; correct the "
                 "transcript, leave it out, or lower data.stack or data.hop_ms"
             )
-
-
-def fitting(utterances: Sequence[Utterance]) -> dict[str, Any]:
-    """Return the number of utterances and their steps, for a fingerprint."""
-    return {"utterances": len(utterances), "steps": sum(len(each.x_TD) for each in utterances)}

@@ -118,7 +118,7 @@ def test_transcript_longer_than_its_steps_names_the_file(tmp_path: Path) -> None
     (tmp_path / "list.csv").write_text("file,text,split\n0.wav,abccabca,train\n1.wav,abc,dev\n")
     with pytest.raises(UserError) as caught:
         data.load()
-    assert str(caught.value).startswith(f"{tmp_path / 'list.csv'}:2: its transcript needs 9 steps (8 symbols")
+    assert str(caught.value).startswith(f"{tmp_path / 'list.csv'}:2 (0.wav): its transcript needs 9 steps (8 symbols")
     assert "has 8 of 2 frames" in str(caught.value)
 
 
@@ -142,7 +142,7 @@ def test_other_rates_are_refused_or_converted(tmp_path: Path) -> None:
 def test_unknown_labels_and_symbols_of_validation_are_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"c_ann_0\.wav: no recording for training has the label 'c'"):
         loaded(letters(tmp_path / "letters", val="label:c"))
-    with pytest.raises(UserError, match=r"list\.csv:3: 'c' in the transcript, not among the 2 symbols"):
+    with pytest.raises(UserError, match=r"list\.csv:3 \(1\.wav\): 'c' in the transcript, not among the 2 symbols"):
         loaded(with_transcripts(tmp_path / "more", ["abab", "abc"]))
     with pytest.raises(UserError, match="all recordings for training have the label 'a'"):
         loaded(letters(tmp_path / "letters", test=["label:b", "label:c"]))
