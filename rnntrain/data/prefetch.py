@@ -13,7 +13,7 @@ MOST_SECONDS = 2.0
 PATIENCE_SECONDS = 0.1  # after which a thread looks whether anybody still wants what it makes
 
 
-def ahead(items: Iterable[Item], depth: int = 4) -> Iterator[Item]:
+def ahead(items: Iterable[Item], depth: int = 16) -> Iterator[Item]:
     """Yield `items` in their order, up to `depth` of them made before they are asked for.
 
     What is yielded does not depend on the thread's pace: it only iterates, so items that are a function of their

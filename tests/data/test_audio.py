@@ -68,6 +68,17 @@ def test_transcripts_become_symbols(tmp_path: Path) -> None:
     assert words.codec.symbols == ("ab", "bb", "c", "cab")
 
 
+def test_ngrams_may_come_from_a_text(tmp_path: Path) -> None:
+    (tmp_path / "lm.txt").write_text("abab\nab xab\n", encoding="utf-8")
+    data = loaded(with_transcripts(tmp_path, ["ab", "cab", "bb", "abc"], lm_order=2, lm_path=str(tmp_path / "lm.txt")))
+    model = data.codec.language_model
+    a, b, c = range(3)
+    assert model.log_prob((a,), b) > np.log(0.7)
+    # What the codec cannot write breaks a line in two: nothing is said to follow it, or to come before.
+    assert model.counts[(b,)] == {a: 1, model.end: 3}
+    assert c not in model.counts[()]
+
+
 def test_utterance_is_normalised_by_itself(tmp_path: Path) -> None:
     data = loaded(letters(tmp_path))
     for batch in data.eval_batches("val"):
@@ -240,3 +251,14 @@ def test_strings_refuse_what_cannot_be_joined(tmp_path: Path) -> None:
         strings(tmp_path, min_joined=9)
     with pytest.raises(UserError, match=r"data\.min_joined=4: no speaker of val has more than 3"):
         strings(tmp_path, min_joined=4)
+
+
+@pytest.mark.parametrize("normalize", ["utterance", "train"])
+def test_strings_take_the_codec_of_a_checkpoint(tmp_path: Path, normalize: str) -> None:
+    first = strings(tmp_path, normalize=normalize, lm_order=2)
+    codec = TranscriptCodec.from_state(first.codec.state_dict())
+    again = JoinedAudio(str(tmp_path), pattern=PATTERN, val="index:0", num_mels=8, batch_size=3, stack=2, min_joined=2)
+    again.load(codec)
+    assert again.codec is codec
+    for a, b in zip(first.eval_batches("val"), strings(tmp_path, normalize=normalize).eval_batches("val"), strict=True):
+        assert differences(vars(a), vars(b)) == []
