@@ -6,14 +6,14 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal
 
 import numpy as np
 
 from rnntrain.data.base import Codec
-from rnntrain.data.features import FeatureSettings
-from rnntrain.data.frontend import Frontend
+from rnntrain.data.features import Extractor, FeatureSettings
+from rnntrain.data.frontend import Frontend, Normalization
 from rnntrain.data.morse_code import CODE, Signal, receive
 from rnntrain.data.shakespeare import HELD_OUT, read_plays
 from rnntrain.data.spec_augment import SpecAugment
@@ -27,6 +27,7 @@ LONGEST_WORD = 6  # letters of a random word
 LEAST_SECONDS, MOST_SECONDS = 0.1, 0.5  # of noise before and after a text
 EVAL_SEED = 19441  # of val and test, which are the same in every run
 SPLIT_NUMBERS = {"val": 0, "test": 1}
+NORMALIZED_ON = 100  # utterances of the training kind, from which mean and deviation are taken
 LM_TEXTS = 2000  # of the training source, from which n-grams are counted
 MOST_AHEAD = 100  # characters of a play within which a space comes
 
@@ -53,6 +54,8 @@ class Morse(Utterances):
         jitter: largest deviation of marks and gaps from their lengths (of the logarithm).
         sample_rate: in Hz.
         window_ms, hop_ms, num_mels, low_hz, high_hz, stack: see `rnntrain.data.features.FeatureSettings`.
+        normalize: features to mean 0 and deviation 1 over a sample of "train"; over each "utterance", which makes the
+            bands without the tone as loud as its own; or "none".
         lm_order: symbols of the n-grams that are counted, in texts of the training source, for the beam search.
     """
 
@@ -82,6 +85,7 @@ class Morse(Utterances):
         low_hz: NonNegativeFloat = 300.0,
         high_hz: PositiveFloat | None = 1000.0,
         stack: PositiveInt = 3,
+        normalize: Normalization = "train",
         lm_order: NonNegativeInt = 0,
     ) -> None:
         ranges = {
@@ -103,13 +107,14 @@ class Morse(Utterances):
             sample_rate, "log_mel", window_ms, hop_ms, num_mels, low_hz=low_hz, high_hz=high_hz, stack=stack
         )
         self.augment = SpecAugment()
+        self.normalize: Normalization = normalize
         self.lm_order = lm_order
 
     def load(self, codec: Codec | None = None) -> None:
         if codec is not None and not (isinstance(codec, TranscriptCodec) and codec.symbols == SYMBOLS):
             raise UserError(f"the model reads no Morse code ({type(codec).__name__}); give it the data of its kind")
         self._plays = _plays() if self.source == "plays" else {}
-        self.codec = codec or TranscriptCodec(Frontend(self.settings), "char", SYMBOLS)
+        self.codec = codec or TranscriptCodec(Frontend.fit(self.settings, self.normalize, self._raw()), "char", SYMBOLS)
         self.frame_features = self.codec.frontend.settings.frame_features
         if codec is None and self.lm_order:
             rng = np.random.default_rng(EVAL_SEED)
@@ -129,7 +134,13 @@ class Morse(Utterances):
     def _utterances(self, split: str, rng: np.random.Generator, number: int) -> list[Utterance]:
         return [self._utterance(split, index, rng) for index in range(number)]
 
-    def _utterance(self, split: str, index: int, rng: np.random.Generator) -> Utterance:
+    def _raw(self) -> Iterator[np.ndarray]:
+        """Yield features of training utterances, before normalisation."""
+        rng, extract = np.random.default_rng(EVAL_SEED), Extractor(self.settings)
+        for _ in range(NORMALIZED_ON):
+            yield extract(receive(*self._message("train", rng), self.settings.sample_rate, rng))
+
+    def _message(self, split: str, rng: np.random.Generator) -> tuple[str, Signal]:
         text = self._text(split, rng)
         signal = Signal(
             words_per_minute=rng.uniform(*self.wpm),
@@ -141,6 +152,10 @@ class Morse(Utterances):
             lead_seconds=rng.uniform(LEAST_SECONDS, MOST_SECONDS),
             tail_seconds=rng.uniform(LEAST_SECONDS, MOST_SECONDS),
         )
+        return text, signal
+
+    def _utterance(self, split: str, index: int, rng: np.random.Generator) -> Utterance:
+        text, signal = self._message(split, rng)
         assert isinstance(self.codec, TranscriptCodec)
         samples_S = receive(text, signal, self.codec.frontend.settings.sample_rate, rng)
         where = f"{split} {index}"
