@@ -45,6 +45,9 @@ class Morse(Utterances):
         batch_size: utterances in a batch.
         epoch_batches: batches in what counts as an epoch.
         eval_size: utterances of val, and of test.
+        ramp_epochs: epochs until training texts are as long, and their noise as strong, as the ranges allow; they begin
+            with the shortest and the least. CTC first finds that blanks are the safest guess, and with long texts
+            alone it takes long to find anything else.
         min_chars, max_chars: length of a text.
         min_wpm, max_wpm: speed in words of five letters (PARIS) a minute.
         min_pitch_hz, max_pitch_hz: of the tone.
@@ -67,6 +70,7 @@ class Morse(Utterances):
         batch_size: PositiveInt = 16,
         epoch_batches: PositiveInt = 100,
         eval_size: PositiveInt = 300,
+        ramp_epochs: NonNegativeInt = 0,
         min_chars: PositiveInt = 4,
         max_chars: PositiveInt = 12,
         min_wpm: PositiveFloat = 15.0,
@@ -100,6 +104,7 @@ class Morse(Utterances):
         if max_pitch_hz >= sample_rate / 2:
             raise UserError(f"data.max_pitch_hz={max_pitch_hz:g}: must lie below half of data.sample_rate")
         self.source, self.batch_size, self.epoch_batches, self.eval_size = source, batch_size, epoch_batches, eval_size
+        self.ramp_epochs = ramp_epochs
         self.min_chars, self.max_chars = min_chars, max_chars
         self.wpm, self.pitch_hz, self.snr_db = ranges["wpm"], ranges["pitch_hz"], ranges["snr_db"]
         self.eval_snr_db, self.fading, self.jitter = eval_snr_db, fading, jitter
@@ -118,7 +123,9 @@ class Morse(Utterances):
         self.frame_features = self.codec.frontend.settings.frame_features
         if codec is None and self.lm_order:
             rng = np.random.default_rng(EVAL_SEED)
-            self.codec.fit_language_model((self._text("train", rng) for _ in range(LM_TEXTS)), self.lm_order)
+            self.codec.fit_language_model(
+                (self._text("train", self.max_chars, rng) for _ in range(LM_TEXTS)), self.lm_order
+            )
         self.splits = ("train", "val", "test")
         self._held = {
             split: self._utterances(split, np.random.default_rng([EVAL_SEED, number]), self.eval_size)
@@ -126,13 +133,15 @@ class Morse(Utterances):
         }
 
     def _epoch(self, seed: int, epoch: int) -> tuple[int, Callable[[int], Sequence[Utterance]]]:
+        reach = min(1.0, epoch / self.ramp_epochs) if self.ramp_epochs else 1.0
+
         def utterances_of(number: int) -> list[Utterance]:
-            return self._utterances("train", np.random.default_rng([seed, epoch, number]), self.batch_size)
+            return self._utterances("train", np.random.default_rng([seed, epoch, number]), self.batch_size, reach)
 
         return self.epoch_batches, utterances_of
 
-    def _utterances(self, split: str, rng: np.random.Generator, number: int) -> list[Utterance]:
-        return [self._utterance(split, index, rng) for index in range(number)]
+    def _utterances(self, split: str, rng: np.random.Generator, number: int, reach: float = 1.0) -> list[Utterance]:
+        return [self._utterance(split, index, rng, reach) for index in range(number)]
 
     def _raw(self) -> Iterator[np.ndarray]:
         """Yield features of training utterances, before normalisation."""
@@ -140,12 +149,17 @@ class Morse(Utterances):
         for _ in range(NORMALIZED_ON):
             yield extract(receive(*self._message("train", rng), self.settings.sample_rate, rng))
 
-    def _message(self, split: str, rng: np.random.Generator) -> tuple[str, Signal]:
-        text = self._text(split, rng)
+    def _message(self, split: str, rng: np.random.Generator, reach: float = 1.0) -> tuple[str, Signal]:
+        """Draw a text and how it is sent; `reach` is the share of the ranges of length and noise that is used."""
+        longest = self.min_chars + round(reach * (self.max_chars - self.min_chars))
+        text = self._text(split, int(rng.integers(self.min_chars, longest + 1)), rng)
+        least_db, most_db = self.snr_db
         signal = Signal(
             words_per_minute=rng.uniform(*self.wpm),
             pitch_hz=rng.uniform(*self.pitch_hz),
-            snr_db=rng.uniform(*self.snr_db) if split == "train" else self.eval_snr_db,
+            snr_db=rng.uniform(most_db + reach * (least_db - most_db), most_db)
+            if split == "train"
+            else self.eval_snr_db,
             fading=rng.uniform(0, self.fading),
             fading_hz=rng.uniform(0.1, 1.0),
             jitter=rng.uniform(0, self.jitter),
@@ -154,8 +168,8 @@ class Morse(Utterances):
         )
         return text, signal
 
-    def _utterance(self, split: str, index: int, rng: np.random.Generator) -> Utterance:
-        text, signal = self._message(split, rng)
+    def _utterance(self, split: str, index: int, rng: np.random.Generator, reach: float) -> Utterance:
+        text, signal = self._message(split, rng, reach)
         assert isinstance(self.codec, TranscriptCodec)
         samples_S = receive(text, signal, self.codec.frontend.settings.sample_rate, rng)
         where = f"{split} {index}"
@@ -163,8 +177,7 @@ class Morse(Utterances):
         check_length(utterance, self.codec.frontend.settings.stack)
         return utterance
 
-    def _text(self, split: str, rng: np.random.Generator) -> str:
-        size = int(rng.integers(self.min_chars, self.max_chars + 1))
+    def _text(self, split: str, size: int, rng: np.random.Generator) -> str:
         if self.source == "plays":
             text = self._plays[split]
             start = text.index(" ", int(rng.integers(len(text) - size - MOST_AHEAD))) + 1

@@ -90,6 +90,14 @@ def test_texts_have_the_asked_length_and_all_characters() -> None:
     assert all(text == " ".join(text.split()) for text in texts)
 
 
+def test_ramp_begins_with_short_and_clear_texts() -> None:
+    data = morse(ramp_epochs=4, min_chars=1, max_chars=9, batch_size=32)
+    longest = [max(int(batch.target_lengths_B.max()) for batch in data.train_batches(0, epoch)) for epoch in range(6)]
+    assert longest[0] == 1
+    assert longest[:5] == sorted(set(longest[:5]))
+    assert longest[4] == longest[5] == 9
+
+
 def test_plays_give_words() -> None:
     data = morse(source="plays", min_chars=15, max_chars=25, lm_order=2)
     texts = [line.partition(": ")[2] for line in data.examples("val", 8)]
