@@ -45,9 +45,10 @@ class Morse(Utterances):
         batch_size: utterances in a batch.
         epoch_batches: batches in what counts as an epoch.
         eval_size: utterances of val, and of test.
-        ramp_epochs: epochs until training texts are as long, and their noise as strong, as the ranges allow; they begin
-            with the shortest and the least. CTC first finds that blanks are the safest guess, and with long texts
-            alone it takes long to find anything else.
+        ramp_epochs: epochs until training draws from the whole of all ranges. It begins with the shortest texts, the
+            middle speed and pitch and the least noise, without fading or jitter, and widens with the square of
+            the epoch. CTC first finds that blanks are the safest guess; where all varies at once, it takes long to
+            find more.
         min_chars, max_chars: length of a text.
         min_wpm, max_wpm: speed in words of five letters (PARIS) a minute.
         min_pitch_hz, max_pitch_hz: of the tone.
@@ -133,7 +134,7 @@ class Morse(Utterances):
         }
 
     def _epoch(self, seed: int, epoch: int) -> tuple[int, Callable[[int], Sequence[Utterance]]]:
-        reach = min(1.0, epoch / self.ramp_epochs) if self.ramp_epochs else 1.0
+        reach = min(1.0, epoch / self.ramp_epochs) ** 2 if self.ramp_epochs else 1.0
 
         def utterances_of(number: int) -> list[Utterance]:
             return self._utterances("train", np.random.default_rng([seed, epoch, number]), self.batch_size, reach)
@@ -150,19 +151,19 @@ class Morse(Utterances):
             yield extract(receive(*self._message("train", rng), self.settings.sample_rate, rng))
 
     def _message(self, split: str, rng: np.random.Generator, reach: float = 1.0) -> tuple[str, Signal]:
-        """Draw a text and how it is sent; `reach` is the share of the ranges of length and noise that is used."""
+        """Draw a text and how it is sent; `reach` is the share of the ranges that is used."""
         longest = self.min_chars + round(reach * (self.max_chars - self.min_chars))
         text = self._text(split, int(rng.integers(self.min_chars, longest + 1)), rng)
         least_db, most_db = self.snr_db
         signal = Signal(
-            words_per_minute=rng.uniform(*self.wpm),
-            pitch_hz=rng.uniform(*self.pitch_hz),
+            words_per_minute=_about_middle(self.wpm, reach, rng),
+            pitch_hz=_about_middle(self.pitch_hz, reach, rng),
             snr_db=rng.uniform(most_db + reach * (least_db - most_db), most_db)
             if split == "train"
             else self.eval_snr_db,
-            fading=rng.uniform(0, self.fading),
+            fading=rng.uniform(0, reach * self.fading),
             fading_hz=rng.uniform(0.1, 1.0),
-            jitter=rng.uniform(0, self.jitter),
+            jitter=rng.uniform(0, reach * self.jitter),
             lead_seconds=rng.uniform(LEAST_SECONDS, MOST_SECONDS),
             tail_seconds=rng.uniform(LEAST_SECONDS, MOST_SECONDS),
         )
@@ -206,6 +207,12 @@ class Morse(Utterances):
             f"Morse code of {source}, endless; val and test {self.eval_size:,} each at {self.eval_snr_db:g} dB; "
             f"{settings.num_mels} log-mel energies every {settings.hop_ms:g} ms, {settings.stack} frames a step"
         )
+
+
+def _about_middle(bounds: tuple[float, float], reach: float, rng: np.random.Generator) -> float:
+    """Draw evenly from the middle share `reach` of a range."""
+    middle, half = (bounds[0] + bounds[1]) / 2, reach * (bounds[1] - bounds[0]) / 2
+    return rng.uniform(middle - half, middle + half)
 
 
 def _random_text(size: int, rng: np.random.Generator) -> str:
