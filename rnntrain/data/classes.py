@@ -13,6 +13,7 @@ import numpy as np
 
 from rnntrain.data.base import Codec
 from rnntrain.data.codecs import TextCodec, text_codec_from_state
+from rnntrain.data.frontend import Frontend
 from rnntrain.errors import UserError
 
 # A run of letters, digits and underscores, or one sign.
@@ -112,14 +113,14 @@ class FeatureInputs(Codec):
         return cls(mean, scale)
 
 
-Inputs: TypeAlias = TextInputs | FeatureInputs
+Inputs: TypeAlias = TextInputs | FeatureInputs | Frontend
 
 
 class ClassCodec(Codec):
     """Inputs to numbers, and classes by name in the order of their numbers.
 
     Args:
-        inputs: turns a text, or the numbers of a sequence, into what the model reads.
+        inputs: turns a text, the numbers of a sequence, or a waveform into what the model reads.
         class_names: at least two.
         class_counts: how many sequences of each the training split has, for class weights and the simplest baseline.
     """
@@ -158,7 +159,9 @@ class ClassCodec(Codec):
             return cls(TextInputs.from_state(inputs), names, counts)
         if kind == "features":
             return cls(FeatureInputs.from_state(inputs), names, counts)
-        raise damaged(f"`inputs` must be of the kind text or features, not {kind!r}")
+        if kind == "audio":
+            return cls(Frontend.from_state(inputs), names, counts)
+        raise damaged(f"`inputs` must be of the kind text, features or audio, not {kind!r}")
 
 
 def damaged(what: str) -> UserError:

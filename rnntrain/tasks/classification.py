@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from rnntrain.batch import Batch
 from rnntrain.data.base import Codec, DataSet
-from rnntrain.data.classes import ClassCodec, FeatureInputs, TextInputs
+from rnntrain.data.classes import ClassCodec, TextInputs
 from rnntrain.data.labelled_text import LabelledText
 from rnntrain.errors import UserError
 from rnntrain.metrics import Metrics, Picture, Sum
@@ -225,7 +225,7 @@ def _row(batch: Batch, row: int) -> Batch:
 
 def _shown(batch: Batch, codec: ClassCodec) -> str:
     """Return the one row of a batch as a person reads it, where it can be read."""
-    if isinstance(codec.inputs, FeatureInputs):
+    if not isinstance(codec.inputs, TextInputs):
         return ""
     length = batch.inputs.shape[1] if batch.lengths_B is None else int(batch.lengths_B[0])
     text = " ".join(codec.inputs.decode(batch.inputs[0, :length].numpy()).split())

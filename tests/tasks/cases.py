@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from sounds import write_letters
 from torch import Tensor
 from training import make_config, write_documents
 
@@ -122,6 +123,44 @@ def case_of(
     return Case(experiment, batch, initial_loss, targets_per_step, overfit_loss, overfit_steps)
 
 
+# Short texts, sent fast: few steps.
+MORSE = {
+    "_target_": "rnntrain.data.morse.Morse",
+    "batch_size": 6,
+    "epoch_batches": 3,
+    "eval_size": 8,
+    "min_chars": 1,
+    "max_chars": 4,
+    "min_wpm": 30.0,
+    "max_wpm": 30.0,
+    "num_mels": 8,
+}
+
+
+def ctc(folder: Path) -> Case:
+    task = {"_target_": "rnntrain.tasks.ctc.CTC"}
+    # What a model that knows nothing comes to depends on lengths; the overfit takes the plateau of blanks first.
+    return case_of(
+        folder, task, MORSE, {"model.bidirectional": True}, initial_loss=None, overfit_loss=0.2, overfit_steps=300
+    )
+
+
+def audio_classification(folder: Path) -> Case:
+    write_letters(folder / "letters")
+    task = {"_target_": "rnntrain.tasks.classification.Classification", "pooling": "mean"}
+    data = {
+        "_target_": "rnntrain.data.audio.Audio",
+        "path": str(folder / "letters"),
+        "pattern": "{label}_{speaker}_{index}.wav",
+        "target": "label",
+        "val": "index:0",
+        "num_mels": 8,
+        "batch_size": 6,
+        "time_masks": 1,
+    }
+    return case_of(folder, task, data, initial_loss=math.log(3), overfit_loss=0.1)
+
+
 def classification(folder: Path, task: dict[str, Any] | None = None, changes: dict[str, Any] | None = None) -> Case:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "texts.csv"
@@ -221,6 +260,8 @@ def forecasting(folder: Path, **task: Any) -> Case:
 
 TASKS: dict[str, Callable[[Path], Case]] = {
     "language_modeling": language_modeling,
+    "ctc": ctc,
+    "audio_classification": audio_classification,
     "classification": classification,
     "classification_weighted": classification_weighted,
     "regression": regression,
