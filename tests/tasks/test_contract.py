@@ -104,7 +104,7 @@ def test_rows_do_not_depend_on_what_they_were_batched_with(case: Case) -> None:
     assert float(sum(counts)) == pytest.approx(float(count))
     alone = [torch.stack(parts).sum(0) for parts in zip(*(gradients(case, each) for each in rows), strict=True)]
     for a, b in zip(alone, gradients(case, case.batch), strict=True):
-        close(a, b, rtol=1e-3, atol=1e-5 * max(1.0, float(b.abs().max())))
+        close(a, b, rtol=1e-3, atol=3e-5 * max(1.0, float(b.abs().max())))
     assert case.metrics(*rows) == pytest.approx(case.metrics(case.batch), rel=1e-4)
 
 
