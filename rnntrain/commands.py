@@ -202,9 +202,12 @@ def _announce(experiment: Experiment, run: RunDir, logger: Logger, resumed_at: i
     logger.message(f"{start} {run.path}")
     logger.message(experiment.data.describe())
     cell = experiment.config.cell.cls.__name__
+    hint = (
+        "" if experiment.device.type != "cpu" or library.library_path().is_file() else " (`rnntrain build` has faster)"
+    )
     logger.message(
         f"{cell}, {experiment.num_parameters:,} parameters, on {experiment.device} with {experiment.threads} "
-        f"threads in {experiment.config.top.precision}, {experiment.kernels} kernels"
+        f"threads in {experiment.config.top.precision}, {experiment.kernels} kernels{hint}"
     )
 
 
