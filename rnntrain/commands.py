@@ -204,9 +204,11 @@ def _announce(experiment: Experiment, run: RunDir, logger: Logger, resumed_at: i
     start = "Run" if resumed_at is None else f"Resumed at step {resumed_at:,}:"
     logger.message(f"{start} {run.path}")
     logger.message(experiment.data.describe())
+    has_kernels = experiment.device.type != "cpu" or library.library_path().is_file()
+    hint = "" if has_kernels else " (`rnntrain build` has faster)"
     logger.message(
         f"{experiment.config.cell_names}, {experiment.num_parameters:,} parameters, on {experiment.device} with "
-        f"{experiment.threads} threads in {experiment.config.top.precision}, {experiment.kernels} kernels"
+        f"{experiment.threads} threads in {experiment.config.top.precision}, {experiment.kernels} kernels{hint}"
     )
 
 

@@ -12,7 +12,7 @@ from rnntrain.config_files import GROUPS, choices, read_choice
 from rnntrain.settings import DeviceSettings, RunSettings, TopSettings, TrainerSettings
 from rnntrain.targets import SLOTS
 
-VERBS = ("train", "resume", "eval", "sample", "diagnose", "check", "data", "info", "completion")
+VERBS = ("train", "resume", "eval", "sample", "diagnose", "check", "data", "build", "info", "completion")
 _SECTIONS = {"": TopSettings, "trainer": TrainerSettings, "run": RunSettings, "device": DeviceSettings}
 DATA_VERBS = ("list", "get", "show")
 SHELLS = ("bash", "zsh", "fish")

@@ -81,8 +81,10 @@ def _shown(value: Any) -> str:
 
 
 def environment_lines() -> list[str]:
-    """Return versions, device and threads."""
+    """Return versions, device, threads and kernels."""
     import torch
+
+    from rnntrain.native.library import library_path
 
     packages = ("rnntrain", "torch", "hydra-core", "omegaconf", "tensorboard", "numpy")
     versions = []
@@ -96,4 +98,5 @@ def environment_lines() -> list[str]:
         "versions: " + ", ".join([*versions, f"Python {sys.version.split()[0]}"]),
         f"device:   {', '.join(cuda) or 'cpu'} ({torch.backends.cpu.get_cpu_capability()})",
         f"threads:  {torch.get_num_threads()}",
+        f"kernels:  {'native' if library_path().is_file() else 'plain; `rnntrain build` compiles faster ones'}",
     ]

@@ -19,6 +19,8 @@ from rnntrain.ranges import MemorySpan, PositiveInt
 
 # Far beyond any pre-activation, so that a sigmoid is exactly 0 or 1, and within float16, which ends at 65504.
 SATURATED = 1e4
+# From this width on the products outweigh all else, and PyTorch's kernel (oneDNN) is at least as fast as ours.
+LARGE = 512
 
 
 class LSTM(Recurrent):
@@ -85,7 +87,7 @@ class LSTM(Recurrent):
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         h_BH, c_BH = self.initial_state(x_BTD.shape[0]) if state is None else state
         weight_ih, weight_hh, bias_ih, bias_hh = self.lstm.all_weights[0]
-        if library.usable(x_BTD, h_BH, c_BH, weight_ih, weight_hh, bias_ih, bias_hh):
+        if self.output_size < LARGE and library.usable(x_BTD, h_BH, c_BH, weight_ih, weight_hh, bias_ih, bias_hh):
             y_BTH, last_h_BH, last_c_BH = recurrence.recur(
                 recurrence.LSTM, x_BTD, (h_BH, c_BH), weight_ih, weight_hh, bias_ih, bias_hh, lengths_B=lengths_B
             )

@@ -76,7 +76,7 @@ def recur(
     kind: Kind,
     x_BTD: Tensor,
     state: tuple[Tensor, ...],
-    weight_GD: Tensor | None,
+    weight_GD: Tensor,
     weight_GH: Tensor,
     bias_x_G: Tensor | None = None,
     bias_h_G: Tensor | None = None,
@@ -90,7 +90,6 @@ def recur(
 
     Args:
         kind: which cell.
-        x_BTD: the input; or the gates' share of it, ``x_BTG``, where `weight_GD` is None.
         state: ``(h_BH,)`` or ``(h_BH, c_BH)``.
         bias_x_G: added to the input's share.
         bias_h_G: added to the product with the state.
@@ -113,7 +112,7 @@ def _check(
     kind: Kind,
     x_BTD: Tensor,
     state: tuple[Tensor, ...],
-    weight_GD: Tensor | None,
+    weight_GD: Tensor,
     weight_GH: Tensor,
     bias_x_G: Tensor | None,
     bias_h_G: Tensor | None,
@@ -123,7 +122,7 @@ def _check(
 ) -> None:
     """Refuse what would make a kernel read beyond its memory."""
     G, H = weight_GH.shape
-    D = G if weight_GD is None else weight_GD.shape[1]
+    D = weight_GD.shape[1]
     if x_BTD.dim() != 3 or x_BTD.shape[2] != D:
         raise RuntimeError(f"input has shape {tuple(x_BTD.shape)}, expected [batch, time, {D}]")
     B, T, _ = x_BTD.shape

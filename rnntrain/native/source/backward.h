@@ -55,11 +55,11 @@ template <class Cell>
 class BackwardPart {
  public:
   BackwardPart(const Sequence& s, const Gradients& g, int most_rows)
-      : s_(s), g_(g), D_(s.weight_x ? s.D : 0), H_(s.H), G_(Cell::GATES * s.H), E_(Cell::extra(s.H)), Hp_(padded(H_)),
-        Gp_(padded(G_)), steps_(chunk_steps(s.T, most_rows, G_)), sums_(G_, D_, H_, Cell::options(H_)),
+      : s_(s), g_(g), D_(s.D), H_(s.H), G_(Cell::GATES * s.H), E_(Cell::extra(s.H)), Hp_(padded(H_)),
+        Gp_(padded(G_)), Gs_(spread(G_)), steps_(chunk_steps(s.T, most_rows, G_)), sums_(G_, D_, H_, Cell::options(H_)),
         size_state_(Scratch::rounded(static_cast<size_t>(most_rows) * Hp_)),
         size_now_(Scratch::rounded(static_cast<size_t>(most_rows) * Gp_)),
-        size_chunk_(Scratch::rounded(static_cast<size_t>(most_rows) * steps_ * G_)),
+        size_chunk_(Scratch::rounded(static_cast<size_t>(most_rows) * steps_ * Gs_)),
         size_firsts_(Scratch::rounded(most_rows + 1)) {}
 
   const Sums& sums() const { return sums_; }
@@ -116,7 +116,7 @@ class BackwardPart {
         std::memset(now, 0, sizeof(float) * G_);
         continue;
       }
-      const size_t at = row(r) * s_.T + t, here = static_cast<size_t>(firsts_[r] + t - t0) * G_;
+      const size_t at = row(r) * s_.T + t, here = static_cast<size_t>(firsts_[r] + t - t0) * Gs_;
       function({H_, row(r), static_cast<size_t>(t), g_.y ? g_.y + at * H_ : zeros_, s_.gates + at * G_, s_.extra + at * E_, h_before(r, t),
                 t ? s_.extra + (at - 1) * E_ : s_.c0 + row(r) * H_, s_.y + at * H_, dh_ + r * Hp_, dc_ + r * Hp_,
                 chunk_ + here, now, other_chunk_ + here, own_ + sums_.options},
@@ -133,47 +133,40 @@ class BackwardPart {
     const int count = firsts_[R_];
     for (int from = 0, r = 0; from < count; from += OUTER_STEPS) {
       const int here = std::min(OUTER_STEPS, count - from);
-      const size_t at = static_cast<size_t>(from) * G_;
+      const size_t at = static_cast<size_t>(from) * Gs_;
       for (int k = 0; k < here; ++k) {
         while (from + k >= firsts_[r + 1]) ++r;
         const int t = t0 + from + k - firsts_[r];
         x[k] = s_.x + (row(r) * s_.T + t) * D_;
         h[k] = h_before(r, t);
       }
-      if (D_) add_outer(own_ + sums_.x, G_, D_, here, chunk_ + at, G_, x, packed_right_);
-      add_rows(own_ + sums_.bias_x, G_, here, chunk_ + at, G_);
+      add_outer(own_ + sums_.x, G_, D_, here, chunk_ + at, Gs_, x, packed_right_);
+      add_rows(own_ + sums_.bias_x, G_, here, chunk_ + at, Gs_);
       if constexpr (Cell::TWO_PRODUCTS) {
-        add_outer(own_ + sums_.h, 2 * H_, H_, here, chunk_ + at, G_, h, packed_right_);
-        for (int k = 0; k < here; ++k) h[k] = other_chunk_ + at + static_cast<size_t>(k) * G_;
-        add_outer(own_ + sums_.h + 2 * H_ * H_, H_, H_, here, chunk_ + at + 2 * H_, G_, h, packed_right_);
+        add_outer(own_ + sums_.h, 2 * H_, H_, here, chunk_ + at, Gs_, h, packed_right_);
+        for (int k = 0; k < here; ++k) h[k] = other_chunk_ + at + static_cast<size_t>(k) * Gs_;
+        add_outer(own_ + sums_.h + 2 * H_ * H_, H_, H_, here, chunk_ + at + 2 * H_, Gs_, h, packed_right_);
       } else {
-        add_outer(own_ + sums_.h, G_, H_, here, left_h + at, G_, h, packed_right_);
-        if (!Cell::SAME) add_rows(own_ + sums_.bias_h, G_, here, left_h + at, G_);
+        add_outer(own_ + sums_.h, G_, H_, here, left_h + at, Gs_, h, packed_right_);
+        if (!Cell::SAME) add_rows(own_ + sums_.bias_h, G_, here, left_h + at, Gs_);
       }
     }
   }
 
   void write_input(const float* packed, int t0) {
-    if (!g_.x) return;
-    for (int p = 0; s_.weight_x && p < num_panels(D_); ++p) {
+    for (int p = 0; g_.x && p < num_panels(D_); ++p) {
       for (int r = 0; r < R_; ++r) {
         const int count = firsts_[r + 1] - firsts_[r];
-        const float* from = chunk_ + static_cast<size_t>(firsts_[r]) * G_;
+        const float* from = chunk_ + static_cast<size_t>(firsts_[r]) * Gs_;
         float* dx = g_.x + (row(r) * s_.T + t0) * D_;
-        if (count) multiply_panel(p, count, G_, D_, from, G_, 1, packed, nullptr, 0, dx, D_);
+        if (count) multiply_panel(p, count, G_, D_, from, Gs_, 1, packed, nullptr, 0, dx, D_);
       }
-    }
-    for (int r = 0; !s_.weight_x && r < R_; ++r) {
-      const size_t from = firsts_[r], count = firsts_[r + 1] - firsts_[r];
-      std::memcpy(g_.x + (row(r) * s_.T + t0) * G_, chunk_ + from * G_, sizeof(float) * count * G_);
     }
   }
 
   void finish() {
-    const int width = s_.weight_x ? D_ : G_;
     for (int r = 0; r < R_; ++r) {
-      float* padding = g_.x + (row(r) * s_.T + valid(r)) * width;
-      if (g_.x) std::memset(padding, 0, sizeof(float) * (s_.T - valid(r)) * width);
+      if (g_.x) std::memset(g_.x + (row(r) * s_.T + valid(r)) * D_, 0, sizeof(float) * (s_.T - valid(r)) * D_);
       std::memcpy(g_.h0 + row(r) * H_, dh_ + r * Hp_, sizeof(float) * H_);
       if (g_.c0) std::memcpy(g_.c0 + row(r) * H_, dc_ + r * Hp_, sizeof(float) * H_);
     }
@@ -181,7 +174,7 @@ class BackwardPart {
 
   const Sequence& s_;
   const Gradients& g_;
-  const int D_, H_, G_, E_, Hp_, Gp_, steps_;
+  const int D_, H_, G_, E_, Hp_, Gp_, Gs_, steps_;
   const Sums sums_;
   const size_t size_state_, size_now_, size_chunk_, size_firsts_;
   int begin_ = 0, R_ = 0;
@@ -195,14 +188,13 @@ int run_backward(const Sequence& s, const Gradients& g, int threads) {
   const int B = s.B, D = s.D, H = s.H, G = Cell::GATES * H, parts = std::max(1, std::min(threads, B));
   const BackwardPart<Cell> empty(s, g, ceil_div(B, parts));
   const Sums& sums = empty.sums();
-  const bool input = s.weight_x && g.x;
-  const size_t size_x = input ? static_cast<size_t>(G) * padded(D) : 0, own = empty.scratch_size();
+  const size_t size_x = g.x ? static_cast<size_t>(G) * padded(D) : 0, own = empty.scratch_size();
   const size_t size_h = Cell::TWO_PRODUCTS ? 2 * second_product(H) : static_cast<size_t>(G) * padded(H);
   Scratch scratch(Scratch::rounded(size_x) + Scratch::rounded(size_h) + parts * own);
   if (!scratch) return 1;
   float *packed_x = scratch.take(size_x), *packed_h = scratch.take(size_h), *rest = scratch.take(parts * own);
   in_parallel(parts, [&](int thread, int num_threads) {
-    if (input) pack_share(packed_x, s.weight_x, G, D, D, 1, thread, num_threads);
+    if (g.x) pack_share(packed_x, s.weight_x, G, D, D, 1, thread, num_threads);
     pack_share(packed_h, s.weight_h, Cell::TWO_PRODUCTS ? 2 * H : G, H, H, 1, thread, num_threads);
     if (Cell::TWO_PRODUCTS) {
       pack_share(packed_h + second_product(H), s.weight_h + 2 * H * H, H, H, H, 1, thread, num_threads);
@@ -215,7 +207,7 @@ int run_backward(const Sequence& s, const Gradients& g, int threads) {
     const auto total = [&](float* to, size_t from, size_t count) {
       reduce(to, rest + from, own, count, parts, thread, num_threads);
     };
-    if (s.weight_x) total(g.weight_x, sums.x, static_cast<size_t>(G) * D);
+    total(g.weight_x, sums.x, static_cast<size_t>(G) * D);
     total(g.bias_x, sums.bias_x, G);
     total(g.weight_h, sums.h, static_cast<size_t>(G) * H);
     total(g.bias_h, Cell::SAME ? sums.bias_x : sums.bias_h, G);

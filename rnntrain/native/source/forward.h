@@ -44,17 +44,12 @@ class ForwardPart {
 
   // The gates' share of the input, for a chunk of steps.
   void read_input(const float* packed, int t0, int t1) {
-    for (int p = 0; s_.weight_x && p < num_panels(G_); ++p) {
+    for (int p = 0; p < num_panels(G_); ++p) {
       for (int r = 0; r < R_; ++r) {
         const int count = std::min(t1, valid_steps(s_, begin_ + r)) - t0;
         const float* x = s_.x + (row(r) * s_.T + t0) * s_.D;
         if (count > 0) multiply_panel(p, count, s_.D, G_, x, s_.D, 1, packed, s_.bias_x, 0, gates(r, t0, t0), G_);
       }
-    }
-    for (int r = 0; !s_.weight_x && r < R_; ++r) {
-      const int count = std::min(t1, valid_steps(s_, begin_ + r)) - t0;
-      const float* x = s_.x + (row(r) * s_.T + t0) * G_;
-      if (count > 0) std::memcpy(gates(r, t0, t0), x, sizeof(float) * count * G_);
     }
   }
 
@@ -99,13 +94,13 @@ template <class Cell>
 int run_forward(const Sequence& s, int threads) {
   const int B = s.B, D = s.D, H = s.H, G = Cell::GATES * H, parts = std::max(1, std::min(threads, B));
   const ForwardPart<Cell> empty(s, ceil_div(B, parts));
-  const size_t size_x = s.weight_x ? static_cast<size_t>(D) * padded(G) : 0, own = empty.scratch_size();
+  const size_t size_x = static_cast<size_t>(D) * padded(G), own = empty.scratch_size();
   const size_t size_h = Cell::TWO_PRODUCTS ? second_product(H) + second_product(H) : static_cast<size_t>(H) * padded(G);
   Scratch scratch(Scratch::rounded(size_x) + Scratch::rounded(size_h) + parts * own);
   if (!scratch) return 1;
   float *packed_x = scratch.take(size_x), *packed_h = scratch.take(size_h), *rest = scratch.take(parts * own);
   in_parallel(parts, [&](int thread, int num_threads) {
-    if (s.weight_x) pack_share(packed_x, s.weight_x, D, G, 1, D, thread, num_threads);
+    pack_share(packed_x, s.weight_x, D, G, 1, D, thread, num_threads);
     pack_share(packed_h, s.weight_h, H, Cell::TWO_PRODUCTS ? 2 * H : G, 1, H, thread, num_threads);
     if (Cell::TWO_PRODUCTS) {
       pack_share(packed_h + second_product(H), s.weight_h + 2 * H * H, H, H, 1, H, thread, num_threads);

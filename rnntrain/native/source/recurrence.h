@@ -17,7 +17,7 @@ extern "C" {
 struct Sequence {
   int64_t B, T, D, H;
   const int64_t* lengths;   // valid steps of each row, or null
-  const float* x;           // or the gates' share of the input, (B,T,G), where weight_x is null
+  const float* x;
   const float* weight_x;
   const float* bias_x;
   const float* weight_h;
@@ -83,7 +83,10 @@ struct Backward {
 };
 
 // How much of a chunk is kept in cache, and how many steps are summed before a weight gradient is touched again.
-constexpr int CHUNK_FLOATS = 65536, OUTER_STEPS = 128;
+constexpr int CHUNK_FLOATS = 65536, OUTER_STEPS = 256;
+
+// The distance of rows that are read by columns: a power of two would let them meet in few places of a cache.
+inline int spread(int n) { return padded(n) % 256 ? padded(n) : padded(n) + LANES; }
 
 inline int chunk_steps(int T, int rows, int G) {
   const int steps = CHUNK_FLOATS / std::max(1, rows * G) / TILE_ROWS * TILE_ROWS;
