@@ -44,6 +44,11 @@ class Batch:
         }
         return replace(self, **moved)
 
+    def take(self, index_B: Tensor) -> Batch:
+        """Return some rows."""
+        taken = {f.name: value[index_B] for f in fields(self) if (value := getattr(self, f.name)) is not None}
+        return replace(self, **taken)
+
     @property
     def batch_size(self) -> int:
         return self.inputs.shape[0]

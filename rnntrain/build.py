@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import torch
 
-from rnntrain.cells.base import Recurrent
 from rnntrain.config import Component, Config
 from rnntrain.data.base import Codec, DataSet
 from rnntrain.data.first_batches import FirstBatches
 from rnntrain.device import choose_device, set_seeds, set_threads
 from rnntrain.eager import defer_compiler
 from rnntrain.errors import UserError
+from rnntrain.models.backbone import CellFactory
 from rnntrain.models.sequence import SequenceModel
 from rnntrain.optim import parameter_groups
 from rnntrain.tasks.base import Task
@@ -85,12 +84,14 @@ def build_model(config: Config, task: Task, codec: Codec) -> SequenceModel:
         UserError: if sizes do not fit each other.
     """
 
-    def cell(input_size: int, hidden_size: int) -> Recurrent:
-        built: Recurrent = config.cell.build(input_size=input_size, hidden_size=hidden_size)
-        return built
+    def factory(component: Component) -> CellFactory:
+        return lambda input_size, hidden_size: component.build(input_size=input_size, hidden_size=hidden_size)
 
-    input_layer: Callable[[int], torch.nn.Module] = partial(task.input_layer, codec)
-    model: SequenceModel = config.model.build(input_layer=input_layer, head=partial(task.head, codec), cell=cell)
+    model: SequenceModel = config.model.build(
+        input_layer=partial(task.input_layer, codec),
+        head=partial(task.head, codec),
+        cell=[factory(each) for each in config.cells] or factory(config.cell),
+    )
     return model
 
 

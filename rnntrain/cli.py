@@ -22,7 +22,9 @@ rnntrain: train recurrent neural networks from one command
   rnntrain resume [RUN] [key=value …] go on with a run that was stopped, or whose limit you raise
   rnntrain eval RUN [--split val]     evaluate a run's best weights
   rnntrain sample RUN [--prompt TEXT] write text with a trained language model
+  rnntrain diagnose RUN               how far back its gradients reach, in numbers, words and a picture
   rnntrain check [key=value …]        check a config and its data without training
+  rnntrain data list|get|show [NAME]  known data sets, getting them, and what is in them or in yours
   rnntrain info [WHAT]                what there is to choose from; versions and devices
   rnntrain completion SHELL           print a completion script for bash, zsh or fish
 
@@ -107,7 +109,9 @@ def _dispatch(arguments: list[str]) -> int:
         "resume": resume,
         "eval": evaluate,
         "sample": sample,
+        "diagnose": diagnose,
         "check": check,
+        "data": data,
         "info": info,
         "completion": completion,
         "__complete": complete,
@@ -236,6 +240,22 @@ def sample(arguments: list[str]) -> int:
     return DONE
 
 
+def diagnose(arguments: list[str]) -> int:
+    parser = Parser(
+        prog="rnntrain diagnose",
+        description="Measure how far back the gradients of a run's best weights reach: why it forgets, what cures it.",
+    )
+    parser.add_argument("run", type=Path, help="the run's folder")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="device, threads, plugins or data.path")
+    parser.add_argument("--out", type=Path, metavar="D", help="the picture's folder (RUN/pictures)")
+    options = _parse(parser, arguments)
+    _require_run(options.run)
+    from rnntrain import commands
+
+    print("\n".join(commands.diagnose(options.run, options.out, options.overrides)))
+    return DONE
+
+
 def _require_run(path: str | Path) -> None:
     """Refuse what is no run before torch is imported, if only to say so."""
     from rnntrain.run import open_run
@@ -271,6 +291,12 @@ def info(arguments: list[str]) -> int:
 
     print("\n".join(info_lines(options.what, options.config_dir)))
     return DONE
+
+
+def data(arguments: list[str]) -> int:
+    from rnntrain.data.verbs import data as run_data
+
+    return run_data(arguments, lambda verb, description: Parser(prog=f"rnntrain {verb}", description=description))
 
 
 def completion(arguments: list[str]) -> int:

@@ -17,9 +17,10 @@ from rnntrain.config import Config
 from rnntrain.data.base import Codec
 from rnntrain.data.codecs import TextCodec
 from rnntrain.device import choose_device, set_threads
-from rnntrain.durable import remove_stale
+from rnntrain.durable import one_line, remove_stale
 from rnntrain.errors import Interrupted, NonFiniteError, UserError
 from rnntrain.generators import restore_generators
+from rnntrain.gradient_log import GradientLog, diagnose_trainer, picture, table_lines, words
 from rnntrain.interrupt import StopRequests
 from rnntrain.lock import is_held
 from rnntrain.logger import Logger
@@ -162,7 +163,8 @@ def _refuse_if_ended(run: RunDir, experiment: Experiment) -> None:
 def _run_to_end(experiment: Experiment, run: RunDir, *, resumed_at: int | None, quiet: bool) -> Trained:
     trainer, config = experiment.trainer, experiment.config
     logger = Logger(run.metrics, run.tensorboard, unit=experiment.data.unit, resumed_at=resumed_at, quiet=quiet)
-    recorder = Recorder(run, logger, config.trainer.keep_checkpoints)
+    gradient_log = GradientLog() if config.top.diagnose == "gradients" else None
+    recorder = Recorder(run, logger, config.trainer.keep_checkpoints, gradient_log)
     trainer.watcher = recorder
     _announce(experiment, run, logger, resumed_at)
     try:
@@ -198,10 +200,9 @@ def _announce(experiment: Experiment, run: RunDir, logger: Logger, resumed_at: i
     start = "Run" if resumed_at is None else f"Resumed at step {resumed_at:,}:"
     logger.message(f"{start} {run.path}")
     logger.message(experiment.data.describe())
-    cell = experiment.config.cell.cls.__name__
     logger.message(
-        f"{cell}, {experiment.num_parameters:,} parameters, on {experiment.device} with {experiment.threads} "
-        f"threads in {experiment.config.top.precision}"
+        f"{experiment.config.cell_names}, {experiment.num_parameters:,} parameters, on {experiment.device} with "
+        f"{experiment.threads} threads in {experiment.config.top.precision}"
     )
 
 
@@ -319,6 +320,28 @@ def evaluate(path: Path, split: str, overrides: Sequence[str] = ()) -> dict[str,
     return _evaluate_all(experiment, split)[0]
 
 
+def diagnose(path: Path, folder: Path | None = None, overrides: Sequence[str] = ()) -> list[str]:
+    """Measure how far back the gradients of a run's best weights reach; write the picture, return lines to print.
+
+    Args:
+        folder: where the picture goes; the run's own folder of pictures by default.
+
+    Raises:
+        UserError: if the model cannot run step by step.
+    """
+    run = open_run(path)
+    config = _config_of(run, overrides, READABLE)
+    tree = load_checkpoint(_checkpoint_of(path, run))
+    experiment = build(config, codec=_codec(config, tree))
+    _load_best_weights(experiment.model, tree, run)
+    diagnoses = diagnose_trainer(experiment.trainer)
+    folder = run.pictures if folder is None else folder
+    with one_line(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        picture(diagnoses)().savefig(folder / "gradients_by_lag.png", dpi=120)
+    return [*table_lines(diagnoses), "", words(diagnoses), f"picture: {folder / 'gradients_by_lag.png'}"]
+
+
 def _codec(config: Config, tree: dict[str, Any]) -> Codec:
     task: Task = config.task.build()
     return task.codec_type.from_state(tree["codec"])
@@ -360,7 +383,7 @@ def check(config: Config) -> list[str]:
     return [
         "This config is valid.",
         f"  data    {data.describe()}; {batches:,} batches an epoch",
-        f"  model   {config.cell.cls.__name__}, {experiment.num_parameters:,} parameters",
+        f"  model   {config.cell_names}, {experiment.num_parameters:,} parameters",
         f"  device  {experiment.device}, {experiment.threads} threads, {config.top.precision}",
         "  ends    after " + ", ".join(f"{name}={value:g}" for name, value in limits.items() if value is not None),
     ]

@@ -12,8 +12,9 @@ from rnntrain.config_files import GROUPS, choices, read_choice
 from rnntrain.settings import DeviceSettings, RunSettings, TopSettings, TrainerSettings
 from rnntrain.targets import SLOTS
 
-VERBS = ("train", "resume", "eval", "sample", "check", "info", "completion")
+VERBS = ("train", "resume", "eval", "sample", "diagnose", "check", "data", "info", "completion")
 _SECTIONS = {"": TopSettings, "trainer": TrainerSettings, "run": RunSettings, "device": DeviceSettings}
+DATA_VERBS = ("list", "get", "show")
 SHELLS = ("bash", "zsh", "fish")
 
 # The shells hand over the words of the line; `rnntrain __complete` prints whole words, one a line. Bash breaks words at
@@ -62,13 +63,27 @@ def candidates(words: Sequence[str]) -> list[str]:
     verb = words[0]
     if verb in ("train", "check"):
         return _overrides(last)
-    if verb in ("resume", "eval", "sample"):
+    if verb == "data":
+        return _data(words)
+    if verb in ("resume", "eval", "sample", "diagnose"):
         return [str(path.parent) for path in Path("outputs").glob("*/*/config.yaml") if str(path).startswith(last)]
     offered = {
         "info": [f"{group}/{name}" for group in GROUPS for name in choices(group)],
         "completion": list(SHELLS),
     }
     return [word for word in offered.get(verb, []) if word.startswith(last)]
+
+
+def _data(words: Sequence[str]) -> list[str]:
+    """Return verbs of `data`, names of known sets, or what a config may say."""
+    last = words[-1]
+    if len(words) == 2:
+        return [verb for verb in DATA_VERBS if verb.startswith(last)]
+    if words[1] == "show":
+        return _overrides(last)
+    from rnntrain.data.catalog import ENTRIES
+
+    return [entry.name for entry in ENTRIES if words[1] == "get" and entry.name.startswith(last)]
 
 
 def _overrides(last: str) -> list[str]:

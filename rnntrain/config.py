@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rnntrain.checking import accepts, check_arguments
+from rnntrain.checking import accepts, check_arguments, shown
 from rnntrain.config_files import choices, read_choice
 from rnntrain.config_files import from_yaml as from_yaml
 from rnntrain.config_files import to_yaml as to_yaml
@@ -44,12 +44,18 @@ class Component:
 
 @dataclass(frozen=True)
 class Config:
-    """A config that has been checked. `plain` is what is recorded: resolved, in plain containers."""
+    """A config that has been checked.
+
+    Attributes:
+        cells: one for each layer, where the layers differ; else empty, and all are as `cell` says.
+        plain: what is recorded: resolved, in plain containers.
+    """
 
     task: Component
     data: Component
     model: Component
     cell: Component
+    cells: tuple[Component, ...]
     optimizer: Component
     schedule: Component
     device: DeviceSettings
@@ -57,6 +63,10 @@ class Config:
     run: RunSettings
     top: TopSettings
     plain: dict[str, Any]
+
+    @property
+    def cell_names(self) -> str:
+        return ", ".join(component.cls.__name__ for component in self.cells or (self.cell,))
 
 
 # -- composing ---
@@ -83,6 +93,7 @@ def compose(overrides: Sequence[str], config_dir: Path | None = None, config_nam
     assert isinstance(plain, dict)
     named = {str(key): value for key, value in plain.items()}
     name_group(named, prepared)
+    _read_cells(named, config_dir)
     return named
 
 
@@ -112,6 +123,23 @@ def name_group(plain: dict[str, Any], overrides: Sequence[str]) -> None:
     run["group"] = chosen[-1] if chosen else target.split(".")[-2] if "." in target else "task"
 
 
+def _read_cells(plain: dict[str, Any], config_dir: Path | None) -> None:
+    """Put what the files of `model/cell` say in place of the names in `model.cells`, so that a run records it."""
+    model = plain.get("model")
+    names = model.get("cells") if isinstance(model, dict) else None
+    if not isinstance(names, list):
+        return
+    known = choices("model/cell", config_dir)
+    for place, name in enumerate(names):
+        if isinstance(name, str):
+            if name not in known:
+                raise UserError(
+                    f"model.cells[{place}]={shown(name)}: no such choice of model/cell{closest(name, known)}; "
+                    f"there are: {', '.join(known)}"
+                )
+            names[place] = read_choice("model/cell", name, config_dir)
+
+
 # -- checking ---
 
 
@@ -135,34 +163,58 @@ def check(plain: dict[str, Any]) -> Config:
     components = {name: _component(name, section(plain, name), top.plugins) for name in TARGET_SECTIONS}
     cell_values = section(plain["model"], "cell", "model.cell")
     cell = _component("model.cell", cell_values, top.plugins)
-    config = Config(**components, cell=cell, device=device, trainer=trainer, run=run, top=top, plain=plain)
+    cells = _cells(plain["model"], components["model"], top.plugins)
+    config = Config(**components, cell=cell, cells=cells, device=device, trainer=trainer, run=run, top=top, plain=plain)
     _check_rules(config)
     _check_optimizer(config)
     return config
 
 
+def _cells(model_values: dict[str, Any], model: Component, plugins: Sequence[str]) -> tuple[Component, ...]:
+    """Check the cells of a stack whose layers differ; its depth follows from them where none is given."""
+    values = model_values.get("cells")
+    if values is None:
+        return ()
+    if not isinstance(values, list) or not values or not all(isinstance(each, dict) for each in values):
+        raise UserError(f"model.cells={shown(values)}: expected a list of cells, one a layer, such as [lstm, gru]")
+    model.arguments.setdefault("num_layers", len(values))
+    return tuple(_component("model.cell", each, plugins) for each in values)
+
+
+def check_section(plain: dict[str, Any], name: str) -> Component:
+    """Check one section alone, such as "data", whatever the others say.
+
+    Raises:
+        UserError: for the first key, type, value or class in it that is wrong.
+    """
+    plugins = check_arguments("", TopSettings, {key: plain[key] for key in ("plugins",) if key in plain})
+    import_plugins(plugins.get("plugins", []))
+    return _component(name, section(plain, name), plugins.get("plugins", []))
+
+
 def _component(name: str, values: dict[str, Any], plugins: Sequence[str]) -> Component:
-    group, parts = name.replace(".", "/"), ("cell",) if name == "model" else ()
+    group, parts = name.replace(".", "/"), ("cell", "cells") if name == "model" else ()
     if "_target_" not in values:
         raise UserError(f"{name}: no class is named; choose one with {group}=NAME")
     cls = resolve_target(name, values["_target_"], plugins)
     own = {key: value for key, value in values.items() if key not in ("_target_", *parts)}
     for key in own:
-        if not accepts(cls, key) and (other := _choice_with(name, key)):
+        if not accepts(cls, key) and (other := _choice_with(name, key, cls)):
             raise UserError(
                 f"{name}.{key}: {cls.__name__} has no such key, but {group}={other} has; add {group}={other}"
             )
     return Component(name, cls, check_arguments(name, cls, own, SLOTS[name].supplied, parts))
 
 
-def _choice_with(name: str, key: str) -> str | None:
-    """Return the first choice of a group whose class takes an argument, such as "text" for data.path."""
+def _choice_with(name: str, key: str, cls: type) -> str | None:
+    """Return a choice of a group whose class takes an argument, such as "text" for data.path.
+
+    The first of them, unless a class that `cls` descends from is among them.
+    """
     group = name.replace(".", "/")
-    for choice in choices(group):
-        cls = resolve_target(name, read_choice(group, choice)["_target_"], [])
-        if accepts(cls, key) and key not in SLOTS[name].supplied:
-            return choice
-    return None
+    found = {choice: resolve_target(name, read_choice(group, choice)["_target_"], []) for choice in choices(group)}
+    taking = [choice for choice, other in found.items() if accepts(other, key) and key not in SLOTS[name].supplied]
+    return min(taking, key=lambda choice: not issubclass(cls, found[choice]), default=None)
 
 
 def _check_limits(trainer: TrainerSettings) -> None:

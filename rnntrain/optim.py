@@ -14,6 +14,8 @@ from torch.optim import Optimizer
 from rnntrain.ranges import Fraction, NonNegativeInt, PositiveInt
 from rnntrain.settings import ClipMode
 
+EPSILON = 1e-6  # as in PyTorch's own clipping
+
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     """Split parameters so that only matrices decay: biases and norms have no length to keep small."""
@@ -202,18 +204,21 @@ class AveragedWeights:
             average.copy_(saved)
 
 
-def clip_gradients(parameters: Sequence[nn.Parameter], mode: ClipMode, limit: float) -> tuple[Tensor, Tensor]:
+def clip_gradients(parameters: Sequence[nn.Parameter], mode: ClipMode, limit: float) -> tuple[float, bool]:
     """Clip the gradients in place; return their norm before, and whether anything was beyond the limit.
 
-    Pascanu et al. 2013, arXiv:1211.5063, algorithm 1, where `mode` is "norm".
+    Pascanu et al. 2013, arXiv:1211.5063, algorithm 1, where `mode` is "norm". Gradients of a norm that is not finite
+    are left as they are. The norm is read here, which makes a GPU wait once a step: whoever trains must know that it
+    is finite before the update, and then nothing need be multiplied where nothing is clipped.
     """
     grads = [p.grad for p in parameters if p.grad is not None]
-    norm = nn.utils.get_total_norm(grads)
-    if mode == "norm":
-        nn.utils.clip_grads_with_norm_(parameters, limit, norm)
-        return norm, norm > limit
+    if not grads:
+        return 0.0, False
+    norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(grads))).item()
+    if mode == "norm" and limit < norm < math.inf:
+        torch._foreach_mul_(grads, limit / (norm + EPSILON))
     if mode == "value":
-        clipped = nn.utils.get_total_norm(grads, math.inf) > limit
+        clipped = nn.utils.get_total_norm(grads, math.inf).item() > limit
         nn.utils.clip_grad_value_(parameters, limit)
         return norm, clipped
-    return norm, norm > math.inf
+    return norm, mode == "norm" and norm > limit

@@ -61,3 +61,24 @@ def confusion_matrix(counts_CC: np.ndarray, names: Sequence[str]) -> Figure:
                 colour = "white" if shares_CC[row, column] > 0.5 else "black"
                 axes.text(column, row, f"{int(count):,}", ha="center", va="center", color=colour)
     return figure
+
+
+def gradients_by_lag(norms_LK: np.ndarray, names: Sequence[str]) -> Figure:
+    """Draw the norm of a gradient `k` steps back, as a curve for each layer and as a heat map, in logarithms."""
+    figure = new_figure(6.4, 5.0)
+    with matplotlib.rc_context(STYLE):
+        above, below = figure.subplots(2, 1, height_ratios=(3, 1), sharex=True)
+    shares_LK = norms_LK / np.maximum(norms_LK.max(1, keepdims=True), np.finfo(np.float32).tiny)
+    floor = max(float(shares_LK[shares_LK > 0].min(initial=1.0)), 1e-12)
+    shares_LK = np.maximum(shares_LK, floor)
+    for shares_K, name in zip(shares_LK, names, strict=True):
+        above.semilogy(shares_K, label=name)
+    above.axhline(0.01, color="black", linewidth=0.8, linestyle="--", label="1 %")
+    above.set_ylabel("gradient by the state,\nas a share of the largest")
+    above.legend()
+    image = below.imshow(np.log10(shares_LK), aspect="auto", cmap="cividis", vmax=0.0, interpolation="nearest")
+    below.set_yticks(range(len(names)), names)
+    below.grid(False)
+    below.set_xlabel("lag: steps back from the loss")
+    figure.colorbar(image, ax=below, label="log10")
+    return figure

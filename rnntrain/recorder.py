@@ -8,6 +8,7 @@ from typing import Any
 
 from rnntrain.checkpoint import checkpoint_name, save_checkpoint
 from rnntrain.generators import capture_generators
+from rnntrain.gradient_log import GradientLog, diagnose_trainer, picture, words
 from rnntrain.logger import Logger
 from rnntrain.metrics import Picture
 from rnntrain.retention import mark_best, rotate
@@ -20,11 +21,15 @@ class Recorder(Watcher):
 
     Args:
         keep_checkpoints: how many of the newest checkpoints stay beside the best.
+        gradient_log: measures gradients at each evaluation, where a run asks for it.
     """
 
-    def __init__(self, run: RunDir, logger: Logger, keep_checkpoints: int) -> None:
+    def __init__(
+        self, run: RunDir, logger: Logger, keep_checkpoints: int, gradient_log: GradientLog | None = None
+    ) -> None:
         self.run = run
         self.logger = logger
+        self._gradients = gradient_log
         self._keep = keep_checkpoints
         self._saved_step: int | None = None  # by this process
         self._marked_step: int | None = None
@@ -33,8 +38,12 @@ class Recorder(Watcher):
 
     def started(self, trainer: Trainer) -> None:
         self._last_units, self._last_time = trainer.units_seen, time.monotonic()
+        if self._gradients is not None:
+            self._gradients.started(trainer)
 
     def stepped(self, trainer: Trainer, result: StepResult) -> None:
+        if self._gradients is not None:
+            self._gradients.stepped(trainer)
         if not self.logger.progress_due():
             return
         now = time.monotonic()
@@ -50,10 +59,18 @@ class Recorder(Watcher):
             self.logger.message(f"step {trainer.step:,}: " + ", ".join(f"{k} {v:.4f}" for k, v in evaluated.items()))
 
     def illustrate(self, trainer: Trainer, shown: Mapping[str, str | Picture]) -> None:
+        if self._gradients is not None:
+            shown = {**shown, **self._diagnose(trainer, self._gradients)}
         self.logger.texts(trainer.step, {title: each for title, each in shown.items() if isinstance(each, str)})
         if self.logger.pictures_due():
             pictures = {title: each() for title, each in shown.items() if not isinstance(each, str)}
             self.logger.pictures(trainer.step, pictures)
+
+    def _diagnose(self, trainer: Trainer, gradients: GradientLog) -> dict[str, str | Picture]:
+        diagnoses = diagnose_trainer(trainer)
+        self.logger.scalars(trainer.step, gradients.scalars(trainer, diagnoses))
+        self.logger.message(words(diagnoses))
+        return {"gradients": words(diagnoses), "gradients by lag": picture(diagnoses)}
 
     def save(self, trainer: Trainer, reason: str) -> None:
         # The best, the interval and the end may fall on one step, and save one state. That of a step which this process

@@ -93,6 +93,8 @@ class TopSettings:
         precision: arithmetic of the forward and backward pass; weights and sums stay float32.
         deterministic: refuse operations without a deterministic form (a CPU run repeats to the bit without it).
         plugins: packages of your own whose classes `_target_` may name.
+        diagnose: "gradients" measures at each evaluation how far back gradients reach, gates, dead units, and the
+            gradient and update of each parameter.
     """
 
     seed: NonNegativeInt = 0
@@ -100,3 +102,4 @@ class TopSettings:
     precision: Precision = "float32"
     deterministic: bool = False
     plugins: list[str] = field(default_factory=list)
+    diagnose: Literal["none", "gradients"] = "none"

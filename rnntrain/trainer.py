@@ -20,6 +20,7 @@ from rnntrain.data.base import DataSet
 from rnntrain.device import autocast, memory_mebibytes
 from rnntrain.errors import NonFiniteError
 from rnntrain.metrics import Metrics, Picture
+from rnntrain.models.sequence import SequenceModel
 from rnntrain.optim import AveragedWeights, Schedule, clip_gradients
 from rnntrain.settings import Precision, TrainerSettings
 from rnntrain.tasks.base import Carry, Task
@@ -31,8 +32,8 @@ class StepResult:
 
     loss_sum: Tensor
     count: Tensor
-    grad_norm: Tensor
-    clipped: Tensor
+    grad_norm: float
+    clipped: bool
 
 
 class Mark(NamedTuple):
@@ -73,8 +74,8 @@ class Window:
             # One after the other, so that sums interrupted by a save round as those that were not.
             self._sums["loss"] += float(result.loss_sum)
             self._sums["count"] += float(result.count)
-            self._sums["grad_norm"] += float(result.grad_norm)
-            self._sums["clipped"] += float(result.clipped)
+            self._sums["grad_norm"] += result.grad_norm
+            self._sums["clipped"] += result.clipped
             self._sums["steps"] += 1.0
         self._unread.clear()
         return dict(self._sums)
@@ -99,7 +100,7 @@ class Trainer:
 
     def __init__(
         self,
-        model: nn.Module,
+        model: SequenceModel,
         task: Task,
         data: DataSet,
         optimizer: Optimizer,
@@ -150,14 +151,15 @@ class Trainer:
             NonFiniteError: before the update, if the gradient's norm is not finite.
         """
         self.learning_rate = self.schedule.set_rate(self.optimizer, self.step, self.progress())
-        self.optimizer.zero_grad()
+        for parameter in self.parameters:
+            parameter.grad = None  # what the optimizer's zero_grad does, without its entry in a profile
         loss_sum, count = self._accumulate_gradients()
         self.scaler.unscale_(self.optimizer)
         grad_norm, clipped = clip_gradients(self.parameters, self.settings.grad_clip_mode, self.settings.grad_clip)
-        # Reading it makes a GPU wait once a step; one NaN that gets past here would make every weight NaN. Gradients
-        # that overflow when scaled are the scaler's to skip; a loss that overflowed before is beyond its help.
-        if not math.isfinite((loss_sum if self.scaler.is_enabled() else grad_norm).item()):
-            raise NonFiniteError(self.step + 1, float(loss_sum / count), grad_norm.item())
+        # One NaN that gets past here would make every weight NaN. Gradients that overflow when scaled are the scaler's
+        # to skip; a loss that overflowed before is beyond its help.
+        if not math.isfinite(loss_sum.item() if self.scaler.is_enabled() else grad_norm):
+            raise NonFiniteError(self.step + 1, float(loss_sum / count), grad_norm)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.step += 1
@@ -182,7 +184,9 @@ class Trainer:
             output, state = self.model(batch, self.state)
             loss_sum, count = self.task.loss(output, batch)
         self.state = self.task.carry(state)
-        self.scaler.scale(loss_sum / (count if divisor is None else divisor)).backward()
+        # A penalty weighs as much as its batch; what is logged is the loss without it.
+        total = loss_sum if self.model.penalty is None else loss_sum + count * self.model.penalty
+        self.scaler.scale(total / (count if divisor is None else divisor)).backward()
         return loss_sum.detach(), count
 
     def _next_batch(self) -> Batch:
@@ -196,7 +200,7 @@ class Trainer:
         if self.offset == self._epoch_length:
             self.epoch, self.offset, self._batches = self.epoch + 1, 0, None
             self._epoch_length = self.data.num_train_batches(self.seed, self.epoch)
-        return batch.to(self.device)
+        return batch if batch.inputs.device == self.device else batch.to(self.device)
 
     # -- the run ---
 

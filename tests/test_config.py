@@ -13,13 +13,34 @@ from commandline import TINY, Answer, write_configs
 from rnntrain import commands
 from rnntrain.build import build
 from rnntrain.config import check, compose, flatten, from_yaml, override, to_yaml
-from rnntrain.config_files import GROUPS, LIMIT_BYTES, OPTIONAL_GROUPS, choices, description, package_config_dir
+from rnntrain.config_files import (
+    GROUPS,
+    LIMIT_BYTES,
+    OPTIONAL_GROUPS,
+    choices,
+    description,
+    package_config_dir,
+    read_choice,
+)
 from rnntrain.errors import UserError
 
 Cli = Callable[..., Answer]
 Refused = Callable[..., str]
 
 SHIPPED = [(group, name) for group in GROUPS for name in choices(group)]
+# What a language model can be trained with as it is; the tasks, data and experiments of others cannot.
+OF_LANGUAGE = {
+    "task/language_modeling",
+    "data/text",
+    "data/shakespeare",
+    "experiment/tinyshakespeare",
+    "experiment/word_lm",
+}
+OF_OTHER_TASKS = {
+    (group, name)
+    for group, name in SHIPPED
+    if group in ("task", "data", "experiment") and f"{group}/{name}" not in OF_LANGUAGE
+}
 OWN_CONFIG = (
     "defaults:\n  - task: language_modeling\n  - data: text\n  - model: sequence\n  - optimizer: adam\n"
     "  - schedule: constant\n  - device: cpu\n  - trainer: default\n  - _self_\n"
@@ -45,7 +66,7 @@ def test_each_choice_has_a_description_of_one_line(group: str, name: str, run_cl
     assert answer.out.startswith(f"{group}={name}: {description(group, name)}\n")
 
 
-@pytest.mark.parametrize(("group", "name"), [c for c in SHIPPED if c != ("device", "cuda")], ids="/".join)
+@pytest.mark.parametrize(("group", "name"), sorted(set(SHIPPED) - OF_OTHER_TASKS - {("device", "cuda")}), ids="/".join)
 @pytest.mark.usefixtures("workspace")
 def test_each_choice_can_be_trained_with(group: str, name: str) -> None:
     words = [word for word in TINY if not word.startswith("data=" if group == "data" else "none")]
@@ -54,6 +75,15 @@ def test_each_choice_can_be_trained_with(group: str, name: str) -> None:
     config = check(compose([f"{group}={name}", *words]))
     if name != "shakespeare":  # five megabytes, which other tests read
         build(config).trainer.train_step()
+
+
+@pytest.mark.parametrize(("group", "name"), sorted(OF_OTHER_TASKS), ids="/".join)
+def test_each_choice_of_another_task_is_valid(group: str, name: str) -> None:
+    """What they come to is seen in the tests of the tasks; here, that every key of theirs is one that there is."""
+    words = [f"{group}={name}", *(["task.carry=false"] if group == "data" else [])]
+    if read_choice(group, name).get("path") == "???":
+        words.append("data.path=tiny.txt")
+    check(compose(words))
 
 
 @pytest.mark.parametrize("name", choices("debug"))
@@ -356,3 +386,29 @@ def test_composing_leaves_the_hydra_of_a_calling_program_alone() -> None:
 def test_optional_groups_are_groups() -> None:
     assert set(OPTIONAL_GROUPS) < set(GROUPS)
     assert {folder.name for folder in package_config_dir().iterdir() if folder.is_dir()} <= set(GROUPS)
+
+
+def test_cells_of_a_stack_are_read_by_name_and_recorded_whole() -> None:
+    plain = compose(["model.cells=[lstm,gru]", "model.hidden_size=8"])
+    assert [each["_target_"] for each in plain["model"]["cells"]] == [
+        "rnntrain.cells.lstm.LSTM",
+        "rnntrain.cells.gru.GRU",
+    ]
+    checked = check(plain)
+    assert checked.cell_names == "LSTM, GRU"
+    assert checked.model.arguments["num_layers"] == 2
+    assert check(from_yaml(to_yaml(plain), "record")).cells == checked.cells
+
+
+@pytest.mark.parametrize(
+    ("override", "parts"),
+    [
+        ("model.cells=[lstm,grue]", ["model.cells[1]=grue", "did you mean gru?"]),
+        ("model.cells=lstm", ["model.cells=lstm", "expected a list of cells"]),
+        ("model.cells=[]", ["model.cells=[]", "expected a list of cells"]),
+    ],
+)
+def test_wrong_cells_of_a_stack_are_refused(override: str, parts: list[str]) -> None:
+    with pytest.raises(UserError) as error:
+        check(compose([override]))
+    assert all(part in str(error.value) for part in parts)

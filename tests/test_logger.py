@@ -372,7 +372,7 @@ def test_speed_is_that_since_the_last_showing(
     """A resumed run does not count what was trained before it."""
     trainer = make_experiment(write_text(tmp_path)).trainer
     recorder = Recorder(RunDir(tmp_path), make(), 2)
-    result = StepResult(torch.tensor(6.0), torch.tensor(4.0), torch.tensor(1.0), torch.tensor(True))
+    result = StepResult(torch.tensor(6.0), torch.tensor(4.0), 1.0, True)
     trainer.units_seen = 1_000_000
     clock.advance(100)
     recorder.started(trainer)

@@ -48,6 +48,10 @@ class Recurrent(nn.Module, ABC):
     def step(self, x_BD: Tensor, state: State) -> tuple[Tensor, State]:
         """Run one step: return ``y_BH`` and the next state."""
 
+    def gates(self, x_BD: Tensor, state: State) -> dict[str, Tensor]:
+        """Return the gates of one step, values in [0, 1], by the name that the equations give them; none by default."""
+        return {}
+
 
 class Cell(Recurrent):
     """A recurrence that is written as one step; `forward` loops over it.

@@ -85,6 +85,12 @@ class GRU(Recurrent):
         h_BH = (1 - z) * n + z * state
         return h_BH, h_BH
 
+    def gates(self, x_BD: Tensor, state: Tensor) -> dict[str, Tensor]:
+        weight_ih, weight_hh, bias_ih, bias_hh = self.gru.all_weights[0]
+        products_BG = F.linear(x_BD, weight_ih, bias_ih) + F.linear(state, weight_hh, bias_hh)
+        r, z, _ = products_BG.chunk(3, -1)  # the same in both forms
+        return {"r": torch.sigmoid(r), "z": torch.sigmoid(z)}
+
     def _reset_before(self, x_BTD: Tensor, h_BH: Tensor) -> tuple[Tensor, Tensor]:
         weight_ih, weight_hh, bias_ih, bias_hh = self.gru.all_weights[0]
         # What does not depend on the state is done for all steps at once. Weights are split, and the sequence

@@ -113,12 +113,18 @@ class LSTM(Recurrent):
 
     def step(self, x_BD: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         h_BH, c_BH = state
-        weight_ih, weight_hh, bias_ih, bias_hh = self.lstm.all_weights[0]
-        gates_BG = F.linear(x_BD, weight_ih, bias_ih) + F.linear(h_BH, weight_hh, bias_hh)
-        i, f, g, o = gates_BG.chunk(4, -1)
+        i, f, g, o = self._products(x_BD, h_BH)
         c_BH = torch.sigmoid(f) * c_BH + torch.sigmoid(i) * torch.tanh(g)
         h_BH = torch.sigmoid(o) * torch.tanh(c_BH)
         return h_BH, (h_BH, c_BH)
+
+    def gates(self, x_BD: Tensor, state: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
+        i, f, _, o = self._products(x_BD, state[0])
+        return {"i": torch.sigmoid(i), "f": torch.sigmoid(f), "o": torch.sigmoid(o)}
+
+    def _products(self, x_BD: Tensor, h_BH: Tensor) -> tuple[Tensor, ...]:
+        weight_ih, weight_hh, bias_ih, bias_hh = self.lstm.all_weights[0]
+        return (F.linear(x_BD, weight_ih, bias_ih) + F.linear(h_BH, weight_hh, bias_hh)).chunk(4, -1)
 
 
 def _known_to_be_full(lengths_B: Tensor, num_steps: int) -> bool:

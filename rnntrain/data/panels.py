@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 
-from rnntrain.data.tables import Table
+from rnntrain.data.series_tables import Table
 from rnntrain.data.time_index import Frequency, Times, infer_frequency, is_time, parse_times
 from rnntrain.errors import UserError
 

@@ -17,7 +17,7 @@ from rnntrain.data.panels import Gaps, Missing, Panel, channels_of, choose_colum
 from rnntrain.data.places import resolve
 from rnntrain.data.series_codec import Layout, Scaling, SeriesCodec, Transform, difference
 from rnntrain.data.series_splits import Sizes, check_panel, split_bounds, window_starts
-from rnntrain.data.tables import read_table
+from rnntrain.data.series_tables import read_table
 from rnntrain.data.time_index import Frequency
 from rnntrain.errors import UserError
 from rnntrain.ranges import Fraction, NonNegativeInt, PositiveInt

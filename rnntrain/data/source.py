@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import codecs
+import gzip
 import hashlib
 import io
 import os
 import re
 import stat
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -240,3 +242,18 @@ def _stretch(chunks: Iterator[Chunk], start: int, stop: int) -> Iterator[Chunk]:
 
 def _reason(error: OSError) -> str:
     return (error.strerror or str(error)).lower()
+
+
+def read_bytes(path: Path, key: str) -> bytes:
+    """Return a whole file, unpacked if its name ends in `.gz`.
+
+    Raises:
+        UserError: it cannot be read or unpacked.
+    """
+    data = b"".join(_read(path, key))
+    if path.suffix.lower() != ".gz":
+        return data
+    try:
+        return gzip.decompress(data)
+    except (OSError, EOFError, zlib.error) as error:
+        raise UserError(f"{key}: cannot unpack {path}: {str(error).lower()}; get the file anew") from error

@@ -1,188 +1,204 @@
-"""Tables with named columns: CSV (also compressed with gzip) and Parquet, every cell with its place in the file."""
+"""Tables of text: CSV, TSV and JSON lines, gzipped or not, as rows that know their line; formats are guessed."""
 
 from __future__ import annotations
 
 import csv
-import gzip
-import hashlib
 import io
+import json
 import math
-import zlib
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal, NamedTuple
 
-import numpy as np
-
+from rnntrain.data.source import read_bytes
 from rnntrain.errors import UserError, closest
 
-MISSING = {"", "na", "n/a", "nan", "null", "none", "-", "?"}
-DELIMITERS = ",;\t|"
+DELIMITERS = ",\t;|"
+LOOKED_AT = 200  # records that a guess is made from
+LONGEST_FIELD = 2**31 - 1  # characters; the csv module's own limit is below the length of a long article
+
+
+class Record(NamedTuple):
+    """The cells of one row of a file, and the line that it begins on."""
+
+    cells: list[Any]
+    line: int
 
 
 @dataclass(frozen=True)
 class Table:
-    """Columns of one length.
+    """A file as rows of as many cells as it has columns.
 
     Attributes:
-        path: for messages; the file as the user wrote it.
-        columns: text as it stands in the file, or numbers where the file itself knows them as such.
-        lines: of the file, one a row; None where a file has rows and no lines.
-        sha256: of the file.
+        columns: their names; "1", "2", … where the file has no header.
+        header: the file names its columns.
+        format: for people: "CSV", "TSV", "JSON lines", or what parts the cells.
     """
 
-    path: str
-    columns: dict[str, list[str] | np.ndarray]
-    lines: list[int] | None
-    sha256: str
+    path: Path
+    columns: list[str]
+    records: list[Record]
+    header: bool
+    format: str
 
-    @property
-    def num_rows(self) -> int:
-        return len(next(iter(self.columns.values())))
-
-    def place(self, row: int) -> str:
-        """Return where a row stands, for messages."""
-        return f"{self.path}: row {row + 1}" if self.lines is None else f"{self.path}:{self.lines[row]}"
-
-    def column(self, key: str, name: str) -> list[str] | np.ndarray:
-        """Return a column as it was read.
-
-        Args:
-            key: the config key that names it, for messages.
+    def column(self, name: str, key: str) -> int:
+        """Return the place of a column.
 
         Raises:
-            UserError: there is none of this name.
+            UserError: there is none of that name; says which there are.
         """
-        if name not in self.columns:
-            names = ", ".join(self.columns)
-            raise UserError(f"{key}={name}: {self.path} has no such column{closest(name, list(self.columns))}: {names}")
-        return self.columns[name]
-
-    def texts(self, key: str, name: str) -> list[str]:
-        """Return a column as text."""
-        column = self.column(key, name)
-        return column if isinstance(column, list) else [f"{value:.15g}" for value in column.tolist()]
-
-    def numbers(self, key: str, name: str) -> np.ndarray:
-        """Return a column as float64; NaN where a cell is empty or says that the value is missing.
-
-        Raises:
-            UserError: names file, line and column of the first cell that is no number.
-        """
-        column = self.column(key, name)
-        if isinstance(column, np.ndarray):
-            return column
-        try:
-            return np.array(column, np.float64)  # the common case, many times faster than one by one
-        except ValueError:
-            return np.array([self._number(row, name, text) for row, text in enumerate(column)], np.float64)
-
-    def _number(self, row: int, name: str, text: str) -> float:
-        if is_missing(text):
-            return math.nan
-        try:
-            return float(text)
-        except ValueError:
-            raise UserError(
-                f"{self.place(row)}: {name} is {text[:40]!r}, which is no number; correct it, or empty the cell and "
-                "set data.missing"
-            ) from None
-
-    def is_numeric(self, name: str) -> bool:
-        """Say whether the first cell of a column that is not empty is a number."""
-        column = self.columns[name]
-        if isinstance(column, np.ndarray):
-            return True
-        first = next((text for text in column if not is_missing(text)), None)
-        try:
-            return first is not None and math.isfinite(float(first))
-        except ValueError:
-            return False
+        if name in self.columns:
+            return self.columns.index(name)
+        hint = closest(name, self.columns)
+        raise UserError(f"{key}={name}: {self.path} has no such column{hint}; it has: {', '.join(self.columns)}")
 
 
-def is_missing(text: str) -> bool:
-    """Say whether a cell stands for a value that is not there."""
-    return text.strip().lower() in MISSING
+def read_table(
+    path: Path, key: str, *, delimiter: str | None = None, header: bool | None = None, quotes: bool | None = None
+) -> Table:
+    """Read a table whose every cell is a text, or the value that JSON gives.
 
-
-def read_table(path: Path, key: str) -> Table:
-    """Read a table; the end of the name says how: `.parquet` (or `.pq`), else CSV with a line of names.
+    Args:
+        key: the config key that the path comes from, for messages.
+        delimiter: what parts the cells; guessed where None.
+        header: the first row names the columns; where None, it does unless one of its cells stands again below it.
+        quotes: cells may stand in double quotes; where None, they may but in files whose cells are parted by tabs,
+            of which a quote is as good a part as any other sign.
 
     Raises:
-        UserError: the file cannot be read, is empty, or a row has more or fewer cells than there are names.
+        UserError: names file and line of what is not UTF-8, ragged, or no JSON object.
     """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        near = ""
-        if not path.exists() and path.parent.is_dir():
-            near = closest(path.name, sorted(other.name for other in path.parent.iterdir()))
-        raise UserError(f"{key}={path}: cannot be read ({error.strerror}){near}; give a CSV or Parquet file") from error
-    digest = hashlib.sha256(content).hexdigest()
-    if path.suffix.lower() in (".parquet", ".pq"):
-        return _read_parquet(path, content, digest)
-    if path.suffix.lower() == ".gz":
-        try:
-            content = gzip.decompress(content)
-        except (OSError, EOFError, zlib.error) as error:
-            raise UserError(f"{key}={path}: is no whole gzip file ({error}); get it anew") from error
-    return _read_csv(path, content, digest)
+    text = read_text(path, key)
+    if not text.strip():
+        raise UserError(f"{key}={path}: the file is empty; give one with rows of text and label")
+    name = path.name.lower().removesuffix(".gz")
+    if name.endswith((".jsonl", ".ndjson", ".json")):
+        return _read_json_lines(path, text)
+    if delimiter is None:
+        delimiter = "\t" if name.endswith((".tsv", ".tab")) else _guess_delimiter(text)
+    quotes = delimiter != "\t" if quotes is None else quotes
+    records = list(_records(path, text, delimiter, quotes))
+    width = _width(records)
+    for cells, line in records:
+        if len(cells) != width:
+            advice = "quote cells that hold the delimiter" if quotes else "or set data.quotes=true if cells are quoted"
+            raise UserError(
+                f"{path}:{line}: {len(cells)} cells where the other rows have {width}, parted by {delimiter!r}; "
+                f"mend the row, {advice}, or set data.delimiter"
+            )
+    if header is None:
+        header = _looks_like_header(records)
+    kind = {",": "CSV", "\t": "TSV"}.get(delimiter, f"cells parted by {delimiter!r}")
+    if header:
+        columns = [cell.strip() for cell in records[0].cells]
+        repeated = [name for name, count in Counter(columns).items() if count > 1]
+        if repeated:
+            raise UserError(f"{path}:1: two columns are called {repeated[0]!r}; rename one, or set data.header=false")
+        return Table(path, columns, records[1:], True, kind)
+    return Table(path, [str(number + 1) for number in range(width)], records, False, kind)
 
 
-def _read_csv(path: Path, content: bytes, digest: str) -> Table:
+def read_text(path: Path, key: str) -> str:
+    """Return a file decoded from UTF-8, without a byte-order mark, line ends as they are.
+
+    Raises:
+        UserError: it cannot be read, or names the line that is not UTF-8.
+    """
+    data = read_bytes(path, key)
     try:
-        text = content.decode("utf-8-sig")
+        return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        line = content[: error.start].count(b"\n") + 1
-        raise UserError(f"{path}:{line}: is not UTF-8 (byte {content[error.start]:#04x}); save it as UTF-8") from error
-    first = text.lstrip("\r\n").partition("\n")[0]
-    delimiter = max(DELIMITERS, key=first.count)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True)
-    rows, lines = [], []
+        line = data[: error.start].count(b"\n") + 1
+        raise UserError(
+            f"{path}:{line}: not UTF-8 ({key}): byte 0x{data[error.start]:02x} at offset {error.start}; convert it "
+            "(iconv -f latin1 -t utf-8)"
+        ) from error
+
+
+def _records(path: Path, text: str, delimiter: str, quotes: bool) -> Iterator[Record]:
+    """Yield all rows but empty ones; a quoted cell may hold line ends."""
+    # StringIO without translation hands over the line ends within quotes as they are.
+    lines = io.StringIO(text, newline="")
+    reader = csv.reader(lines, delimiter=delimiter, quoting=_quoting(quotes), strict=True)
+    line = 1
+    with _long_fields():
+        try:
+            for cells in reader:
+                if cells:
+                    yield Record(cells, line)
+                line = reader.line_num + 1
+        except csv.Error as error:
+            raise UserError(
+                f"{path}:{line}: {error}; mend the quotes of that row, or set data.quotes=false if quotes are text"
+            ) from error
+
+
+def _quoting(quotes: bool) -> Literal[0, 3]:
+    return csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE
+
+
+@contextmanager
+def _long_fields() -> Iterator[None]:
+    before = csv.field_size_limit(LONGEST_FIELD)
     try:
-        for row in reader:
-            if row:
-                rows.append(row)
-                lines.append(reader.line_num)
-    except csv.Error as error:
-        raise UserError(f"{path}:{reader.line_num}: {error}; correct the line") from error
-    if len(rows) < 2:
-        raise UserError(f"{path}: has no rows; give a line with the names of the columns, and one row for each time")
-    names = [name.strip() for name in rows[0]]
-    for number, name in enumerate(names):
-        if name in names[:number]:
-            raise UserError(f"{path}:{lines[0]}: two columns are called {name!r}; rename one")
-    for row, line in zip(rows, lines, strict=True):
-        if len(row) != len(names):
-            raise UserError(f"{path}:{line}: {len(row)} cells where the first line names {len(names)}; correct the row")
-    columns: dict[str, list[str] | np.ndarray] = {
-        name: [cell.strip() for cell in cells] for name, cells in zip(names, zip(*rows[1:], strict=True), strict=True)
-    }
-    return Table(str(path), columns, lines[1:], digest)
+        yield
+    finally:
+        csv.field_size_limit(before)
 
 
-def _read_parquet(path: Path, content: bytes, digest: str) -> Table:
-    try:
-        import pyarrow  # type: ignore[import-untyped,import-not-found,unused-ignore]
-        from pyarrow import parquet  # type: ignore[import-untyped,import-not-found,unused-ignore]
-    except ImportError as error:
-        raise UserError(f"data.path={path}: Parquet needs pyarrow: pip install 'rnntrain[parquet]'") from error
-    try:
-        table = parquet.read_table(pyarrow.BufferReader(content))
-    except (pyarrow.ArrowException, OSError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(f"data.path={path}: is no whole Parquet file ({reason}); get it anew") from error
-    if not table.num_rows or not table.num_columns:
-        raise UserError(f"{path}: has no rows; give one row for each time")
-    columns: dict[str, list[str] | np.ndarray] = {}
-    for name, column in zip(table.column_names, table.columns, strict=True):
-        kind = column.type
-        if pyarrow.types.is_integer(kind) or pyarrow.types.is_floating(kind) or pyarrow.types.is_decimal(kind):
-            columns[name] = column.cast(pyarrow.float64()).to_numpy().astype(np.float64)
-        else:  # a time too: text in ISO format is read further in one way, whatever the file
-            columns[name] = ["" if cell is None else _as_text(cell) for cell in column.to_pylist()]
-    return Table(str(path), columns, None, digest)
+def _guess_delimiter(text: str) -> str:
+    """Return what parts most of the first rows into the same number of cells, two or more."""
+
+    def agreement(delimiter: str) -> float:
+        quoting = _quoting(delimiter != "\t")
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, quoting=quoting)
+        with _long_fields():
+            widths = [len(cells) for cells, _ in zip(reader, range(LOOKED_AT), strict=False) if cells]
+        width, count = Counter(widths).most_common(1)[0]
+        return count / len(widths) if width > 1 else 0.0
+
+    return max(DELIMITERS, key=agreement)
 
 
-def _as_text(cell: object) -> str:
-    iso = getattr(cell, "isoformat", None)
-    return str(iso() if iso is not None else cell)
+def _width(records: Sequence[Record]) -> int:
+    return Counter(len(record.cells) for record in records).most_common(1)[0][0]
+
+
+def _looks_like_header(records: Sequence[Record]) -> bool:
+    first, *others = (record.cells for record in records[:LOOKED_AT])
+    return not any(cell in {other[place] for other in others} for place, cell in enumerate(first))
+
+
+def _read_json_lines(path: Path, text: str) -> Table:
+    if text.lstrip().startswith("["):
+        raise UserError(f"{path}: one JSON array; write one JSON object a line (jq -c '.[]' {path.name})")
+    objects: list[tuple[dict[str, Any], int]] = []
+    for number, line in enumerate(text.split("\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            value = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise UserError(f"{path}:{number}: no JSON ({error}); write one JSON object a line") from error
+        if not isinstance(value, dict):
+            raise UserError(f"{path}:{number}: {type(value).__name__} in place of a JSON object; write one a line")
+        objects.append((value, number))
+    # Cells of objects that lack a key are None, which whoever needs the column refuses.
+    columns = list(dict.fromkeys(name for value, _ in objects for name in value))
+    records = [Record([value.get(name) for name in columns], line) for value, line in objects]
+    return Table(path, columns, records, True, "JSON lines")
+
+
+def as_label(value: Any) -> str | None:
+    """Return a cell as the name of a class; None where it holds none: nothing, NaN, or what is no plain value."""
+    if isinstance(value, str):
+        name = value.strip()
+        return None if not name or name.lower() == "nan" else name
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int) or (isinstance(value, float) and math.isfinite(value)):
+        return str(value)
+    return None

@@ -4,7 +4,7 @@ A window of length n is n inputs and, one place later, its n targets. A plan kno
 so that an epoch can begin anywhere at no cost.
 """
 
-# B batch, T time, W windows of an epoch, K batches of an epoch, D documents
+# B batch, T time, S = T + 1, W windows of an epoch, K batches of an epoch, D documents
 
 from __future__ import annotations
 
@@ -40,6 +40,10 @@ class Plan(ABC):
     def rows(self, number: int) -> Rows:
         """Return the rows of batch `number`."""
 
+    def tokens(self, ids: np.ndarray, starts_B: np.ndarray, num_steps: int) -> np.ndarray:
+        """Return each row's inputs and, in one column more, its last target, as a new array ``[B, T + 1]``."""
+        return ids.take(starts_B[:, None] + np.arange(num_steps + 1), mode="clip").astype(np.int64)
+
 
 class Streams(Plan):
     """The sequence cut into `batch_size` equal streams, read side by side in windows.
@@ -52,7 +56,8 @@ class Streams(Plan):
     """
 
     def __init__(self, num_tokens: int, batch_size: int, ends_K: np.ndarray) -> None:
-        self._heads_B = np.arange(batch_size) * (num_tokens // batch_size)
+        self._stride = num_tokens // batch_size
+        self._heads_B = np.arange(batch_size) * self._stride
         self._ends_K = ends_K
         self.num_batches = len(ends_K)
 
@@ -60,6 +65,11 @@ class Streams(Plan):
         start = int(self._ends_K[number - 1]) if number else 0
         fresh_B = None if number else np.ones(len(self._heads_B), bool)
         return Rows(self._heads_B + start, int(self._ends_K[number]) - start, fresh_B)
+
+    def tokens(self, ids: np.ndarray, starts_B: np.ndarray, num_steps: int) -> np.ndarray:
+        # Rows at equal distances are one view of the text: no index is built, which a small model would notice.
+        shape, strides = (len(starts_B), num_steps + 1), (self._stride * ids.itemsize, ids.itemsize)
+        return np.lib.stride_tricks.as_strided(ids[int(starts_B[0]) :], shape, strides).astype(np.int64)
 
 
 def stream_steps(num_tokens: int, batch_size: int) -> int:
@@ -164,16 +174,15 @@ def batches(ids: np.ndarray, plan: Plan, start: int = 0) -> Iterator[Batch]:
     for number in range(start, plan.num_batches):
         starts_B, lengths, fresh_B = plan.rows(number)
         num_steps = lengths if isinstance(lengths, int) else int(lengths.max())
-        index_BT = starts_B[:, None] + np.arange(num_steps)
-        inputs_BT = ids.take(index_BT, mode="clip").astype(np.int64)
-        index_BT += 1
-        targets_BT = ids.take(index_BT, mode="clip").astype(np.int64)
+        tokens_BS = plan.tokens(ids, starts_B, num_steps)
+        inputs_BT, targets_BT = tokens_BS[:, :-1], tokens_BS[:, 1:]
         lengths_B = None
         if not isinstance(lengths, int) and lengths.min() < num_steps:
             # No text of the next document, which a forgotten mask would let pass unseen, stands in padded
             # places.
             padded_BT = np.arange(num_steps) >= lengths[:, None]
-            inputs_BT[padded_BT] = targets_BT[padded_BT] = 0
+            inputs_BT = np.where(padded_BT, 0, inputs_BT)
+            targets_BT = np.where(padded_BT, 0, targets_BT)
             lengths_B = torch.from_numpy(lengths)
         yield Batch(
             torch.from_numpy(inputs_BT),

@@ -4,16 +4,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from torch import Tensor, nn
 
 from rnntrain.batch import Batch
-from rnntrain.cells.base import Recurrent, State, select_rows
+from rnntrain.cells.base import State, select_rows, zero_padding
 from rnntrain.errors import UserError
-from rnntrain.models.backbone import Backbone
-from rnntrain.ranges import DropoutRate, PositiveInt
+from rnntrain.models.backbone import Backbone, CellFactory, Residual, drop
+from rnntrain.models.pooling import Pooling
+from rnntrain.ranges import DropoutRate, NonNegativeFloat, PositiveFloat, PositiveInt
 
 
 class SequenceModel(nn.Module):
@@ -23,34 +24,43 @@ class SequenceModel(nn.Module):
         input_layer: given the width D, builds the module from a batch's inputs to ``x_BTD``; the task's.
         head: given the backbone's width, builds the module from ``y_BTH`` and the batch to the output, or from
             ``y_BH`` alone where the model runs step by step; the task's.
-        cell: builds one recurrence from ``(input_size, hidden_size)``.
+        cell: builds one recurrence from ``(input_size, hidden_size)``; a sequence has one for each layer.
         hidden_size: width H of each recurrence.
         num_layers: depth of the stack.
         embedding_size: width D of what the input layer gives; `hidden_size` where None.
         dropout: share dropped between layers.
         input_dropout: share dropped of the input layer's output.
         output_dropout: share dropped before the head.
-        residual: add each layer's input to its output, where their widths agree.
+        residual: add each layer's input to its output, where their widths agree; "highway" weighs the two by a gate.
         norm: layer norm between layers and on the output.
         bidirectional: read in both directions; such a model cannot generate.
         tie_embeddings: one matrix for input embedding and output layer.
+        feed_forward: width of a feed-forward part after each layer, in multiples of the layer's; null for none.
+        dense: let the output read every layer, not the last alone.
+        activation_penalty: α of α·mean(y²) over the outputs after dropout, added to the training loss.
+        change_penalty: β of β·mean((y_{t+1} - y_t)²) over the outputs before dropout, added to the training loss
+            (Merity, McCann and Socher 2017, arXiv:1708.01009, call them AR and TAR).
     """
 
     def __init__(
         self,
         input_layer: Callable[[int], nn.Module],
         head: Callable[[int], nn.Module],
-        cell: Callable[[int, int], Recurrent],
+        cell: CellFactory | Sequence[CellFactory],
         hidden_size: PositiveInt = 256,
         num_layers: PositiveInt = 1,
         embedding_size: PositiveInt | None = None,
         dropout: DropoutRate = 0.0,
         input_dropout: DropoutRate = 0.0,
         output_dropout: DropoutRate = 0.0,
-        residual: bool = False,
+        residual: Residual = False,
         norm: bool = False,
         bidirectional: bool = False,
         tie_embeddings: bool = False,
+        feed_forward: PositiveFloat | None = None,
+        dense: bool = False,
+        activation_penalty: NonNegativeFloat = 0.0,
+        change_penalty: NonNegativeFloat = 0.0,
     ) -> None:
         super().__init__()
         embedding_size = embedding_size or hidden_size
@@ -64,10 +74,17 @@ class SequenceModel(nn.Module):
             residual=residual,
             norm=norm,
             bidirectional=bidirectional,
+            feed_forward=feed_forward,
+            dense=dense,
         )
         self.head = head(self.backbone.output_size)
+        for part in self.head.modules():
+            if isinstance(part, Pooling):
+                part.backward_H = self.backbone.backward_H
         self.input_dropout = nn.Dropout(input_dropout)
         self.output_dropout = nn.Dropout(output_dropout)
+        self.activation_penalty, self.change_penalty = activation_penalty, change_penalty
+        self.penalty: Tensor | None = None
         if tie_embeddings:
             tie = getattr(self.head, "tie", None)
             if tie is None:
@@ -83,12 +100,26 @@ class SequenceModel(nn.Module):
         """Return the head's output for a batch and the state after it; rows marked fresh start from the initial one."""
         if state is not None and batch.fresh_B is not None:
             state = select_rows(batch.fresh_B, self.initial_state(batch.batch_size), state)
-        x_BTD = self.input_dropout(self.input(batch.inputs))
+        x_BTD = drop(self.input_dropout, self.input(batch.inputs))
         y_BTH, state = self.backbone(x_BTD, state, batch.lengths_B)
-        return self.head(self.output_dropout(y_BTH), batch), state
+        dropped_BTH = drop(self.output_dropout, y_BTH)
+        self.penalty = self._penalty(y_BTH, dropped_BTH, batch) if self.training else None
+        return self.head(dropped_BTH, batch), state
+
+    def _penalty(self, y_BTH: Tensor, dropped_BTH: Tensor, batch: Batch) -> Tensor | None:
+        """Return what regularisation adds to the mean loss of the batch, None for nothing; padding does not count."""
+        if not self.activation_penalty and not self.change_penalty:
+            return None
+        penalty = self.activation_penalty * dropped_BTH.float().square().sum() / (batch.num_steps * y_BTH.shape[-1])
+        if self.change_penalty and y_BTH.shape[1] > 1:
+            change_BTH = y_BTH[:, 1:].float() - y_BTH[:, :-1].float()
+            if batch.lengths_B is not None:
+                change_BTH = zero_padding(change_BTH, batch.lengths_B - 1)
+            penalty = penalty + self.change_penalty * change_BTH.square().sum() / (batch.num_steps * y_BTH.shape[-1])
+        return penalty
 
     def step(self, inputs_B: Tensor, state: State) -> tuple[Any, State]:
         """Return the head's output for one time step and the next state."""
-        x_BD = self.input_dropout(self.input(inputs_B))
+        x_BD = drop(self.input_dropout, self.input(inputs_B))
         y_BH, state = self.backbone.step(x_BD, state)
-        return self.head(self.output_dropout(y_BH)), state
+        return self.head(drop(self.output_dropout, y_BH)), state

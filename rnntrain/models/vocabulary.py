@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from rnntrain.batch import Batch, length_mask
 from rnntrain.errors import UserError
 
-# Rows are taken in chunks of so many logits: 16 MiB in float32. That stays in a processor's cache, and below the size
-# from which the C library gets each tensor from the system anew, at three times the cost of what is done with it.
-CHUNK_ELEMENTS = 2**22
+# Rows are taken in chunks of about so many bytes of logits. That is near what a processor's cache holds, and below the
+# size from which the C library gets each tensor from the system anew, at three times the cost of what is done with it.
+CHUNK_BYTES = 2**24
 # Fewer logits than this are left to PyTorch's own cross-entropy, which has less to set up.
 SMALL_ELEMENTS = 2**20
 
@@ -36,14 +36,7 @@ class VocabularyLogits(NamedTuple):
 
     def cross_entropy(self, targets_BT: Tensor, lengths_B: Tensor | None) -> tuple[Tensor, Tensor]:
         """Return the summed negative log-likelihood of the targets in nats, and how many there are."""
-        hidden_NH = self.hidden.flatten(0, -2)
-        targets_N = targets_BT.flatten()
-        if lengths_B is None:
-            count = torch.tensor(float(targets_N.numel()))
-        else:
-            valid_N = length_mask(lengths_B, targets_BT.shape[1]).flatten()
-            hidden_NH, targets_N = hidden_NH[valid_N], targets_N[valid_N]
-            count = lengths_B.sum().float()
+        hidden_NH, targets_N, count = valid_rows(self.hidden, targets_BT, lengths_B)
         if targets_N.numel() * self.weight_VH.shape[0] <= SMALL_ELEMENTS:
             logits_NV = F.linear(hidden_NH, self.weight_VH, self.bias_V)
             exact = torch.promote_types(logits_NV.dtype, torch.float32)
@@ -71,16 +64,40 @@ class VocabularyHead(nn.Module):
         Raises:
             UserError: if the widths differ.
         """
-        shared = getattr(embedding, "weight", None)
-        if not isinstance(shared, nn.Parameter) or shared.shape != self.weight.shape:
-            raise UserError(
-                f"model.tie_embeddings: the embedding is {tuple(getattr(shared, 'shape', ()))} and the output layer "
-                f"{tuple(self.weight.shape)}; set model.embedding_size={self.weight.shape[1]}"
-            )
-        self.weight = shared
-        # The smaller scale of an output layer serves both ends; that of an embedding would start far above log V.
-        with torch.no_grad():
-            shared.uniform_(-(shared.shape[1] ** -0.5), shared.shape[1] ** -0.5)
+        self.weight = share_embedding(embedding, self.weight)
+
+
+def share_embedding(embedding: nn.Module, weight_VH: nn.Parameter) -> nn.Parameter:
+    """Return an embedding's weights, to take the place of those of an output layer; they start as the latter do.
+
+    Raises:
+        UserError: if the two differ in shape.
+    """
+    shared = getattr(embedding, "weight", None)
+    if not isinstance(shared, nn.Parameter) or shared.shape != weight_VH.shape:
+        raise UserError(
+            f"model.tie_embeddings: the embedding is {tuple(getattr(shared, 'shape', ()))} and the output layer "
+            f"{tuple(weight_VH.shape)}; set model.embedding_size={weight_VH.shape[1]}"
+        )
+    # The smaller scale of an output layer serves both ends; that of an embedding would start far above log V.
+    with torch.no_grad():
+        shared.uniform_(-(shared.shape[1] ** -0.5), shared.shape[1] ** -0.5)
+    return shared
+
+
+def valid_rows(
+    hidden: Tensor, targets_BT: Tensor, lengths_B: Tensor | None, inner: int = 1
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return what belongs to valid steps, one row a step: of `hidden`, of the targets, and how many there are.
+
+    Args:
+        inner: how many of the last dimensions of `hidden` belong to one step.
+    """
+    rows, targets_N = hidden.flatten(0, -1 - inner), targets_BT.flatten()
+    if lengths_B is None:
+        return rows, targets_N, torch.tensor(float(targets_N.numel()))
+    valid_N = length_mask(lengths_B, targets_BT.shape[1]).flatten()
+    return rows[valid_N], targets_N[valid_N], lengths_B.sum().float()
 
 
 def chunked_cross_entropy(hidden_NH: Tensor, weight_VH: Tensor, bias_V: Tensor, targets_N: Tensor) -> Tensor:
@@ -95,13 +112,16 @@ def chunked_cross_entropy(hidden_NH: Tensor, weight_VH: Tensor, bias_V: Tensor, 
         loss: Tensor = _ChunkedCrossEntropy.apply(hidden_NH, weight_VH, bias_V, targets_N)
         return loss
     exact = torch.promote_types(bias_V.dtype, torch.float32)
-    chunks = zip(*(x.split(_rows_of_a_chunk(weight_VH)) for x in (hidden_NH, targets_N)), strict=True)
+    rows = _rows_of_a_chunk(hidden_NH.shape[0], weight_VH)
+    chunks = zip(*(x.split(rows) for x in (hidden_NH, targets_N)), strict=True)
     losses = [F.cross_entropy(F.linear(h, weight_VH, bias_V).to(exact), t, reduction="sum") for h, t in chunks]
     return torch.stack(losses).sum()
 
 
-def _rows_of_a_chunk(weight_VH: Tensor) -> int:
-    return max(1, CHUNK_ELEMENTS // weight_VH.shape[0])
+def _rows_of_a_chunk(num_rows: int, weight_VH: Tensor) -> int:
+    # Chunks of one size: a short last one would cost as much as a whole one where it is added to the weights' gradient.
+    chunks = max(1, round(num_rows * weight_VH.shape[0] * weight_VH.element_size() / CHUNK_BYTES))
+    return max(1, -(-num_rows // chunks))
 
 
 class _ChunkedCrossEntropy(torch.autograd.Function):
@@ -129,22 +149,27 @@ def _loss_and_gradients(
     exact = torch.promote_types(bias_V.dtype, torch.float32)
     loss = bias_V.new_zeros((), dtype=exact)
     grad_hidden_NH = torch.empty_like(hidden_NH)
-    grad_weight_VH = torch.zeros_like(weight_VH, dtype=bias_V.dtype)
+    grad_weight_VH: Tensor | None = None
     grad_bias_V = torch.zeros_like(bias_V)
-    rows = _rows_of_a_chunk(weight_VH)
+    rows = _rows_of_a_chunk(hidden_NH.shape[0], weight_VH)
     for hidden_CH, targets_C, grad_hidden_CH in zip(
         hidden_NH.split(rows), targets_N.split(rows), grad_hidden_NH.split(rows), strict=True
     ):
         grad_CV = torch.addmm(bias_V.to(weight_VH.dtype), hidden_CH, weight_VH.t())
         torch.softmax(grad_CV, 1, out=grad_CV)
-        targets_C1 = targets_C[:, None]
-        target_probs_C1 = grad_CV.gather(1, targets_C1).to(exact)
-        loss -= target_probs_C1.clamp_(min=torch.finfo(exact).tiny).log_().sum()
-        grad_CV.scatter_add_(1, targets_C1, grad_CV.new_full((1, 1), -1).expand_as(targets_C1))
+        # Targets by their places in the chunk as one row: in bfloat16, a scatter by rows would copy all of it.
+        places_C = targets_C + torch.arange(0, grad_CV.numel(), grad_CV.shape[1], device=grad_CV.device)
+        target_probs_C = grad_CV.view(-1).index_select(0, places_C)
+        grad_CV.view(-1).index_copy_(0, places_C, target_probs_C - 1)
+        loss -= target_probs_C.to(exact).clamp_(min=torch.finfo(exact).tiny).log_().sum()
         torch.mm(grad_CV, weight_VH, out=grad_hidden_CH)
-        if grad_weight_VH.dtype == grad_CV.dtype:
+        if grad_weight_VH is None:
+            grad_weight_VH = torch.mm(grad_CV.t(), hidden_CH).to(bias_V.dtype)
+        elif grad_weight_VH.dtype == grad_CV.dtype:
             grad_weight_VH.addmm_(grad_CV.t(), hidden_CH)
         else:
             grad_weight_VH += torch.mm(grad_CV.t(), hidden_CH)
         grad_bias_V += torch.mm(grad_CV.new_ones(1, len(targets_C)), grad_CV).squeeze(0)
+    if grad_weight_VH is None:  # there was no row
+        grad_weight_VH = torch.zeros_like(weight_VH, dtype=bias_V.dtype)
     return loss, grad_hidden_NH, grad_weight_VH, grad_bias_V

@@ -37,8 +37,8 @@ class Task(ABC):
     codec_type: ClassVar[type[Codec]]
     causal: bool = False
     generates: ClassVar[bool] = False
-    monitor: ClassVar[str] = "loss"
-    larger_is_better: ClassVar[bool] = False
+    monitor: str = "loss"
+    larger_is_better: bool = False
     carries: bool = False
 
     @abstractmethod

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -14,10 +14,12 @@ from rnntrain.batch import Batch, length_mask
 from rnntrain.cells.base import State, detach
 from rnntrain.data.base import Codec, DataSet
 from rnntrain.data.codecs import TextCodec
+from rnntrain.errors import UserError
 from rnntrain.metrics import Metrics, Picture, Sum
+from rnntrain.models.embedding import TokenEmbedding
 from rnntrain.models.sequence import SequenceModel
 from rnntrain.models.vocabulary import VocabularyHead, VocabularyLogits
-from rnntrain.ranges import NonNegativeInt
+from rnntrain.ranges import DropoutRate, NonNegativeInt, PositiveInt
 from rnntrain.sample import SamplingOptions, sample_text
 from rnntrain.tasks.base import Carry, Task, carry_nothing
 
@@ -29,6 +31,12 @@ class LanguageModeling(Task):
         carry: pass the hidden state of one window to the next (Mikolov et al. 2010); needs `data.contiguous=true`.
             Gradients never cross a window.
         sample_length: tokens of the text sample written at each evaluation; 0 for none.
+        embedding_dropout: share of the vocabulary whose embeddings are dropped whole in a batch (Gal and Ghahramani
+            2016, arXiv:1512.05287).
+        output: the output layer: one product with the vocabulary ("full"), the adaptive softmax, which is cheaper
+            for many words, or a mixture of softmaxes, which says more for its cost.
+        cutoffs: of the adaptive softmax: numbers of entries at which its clusters begin.
+        num_mixtures: softmaxes of the mixture.
 
     Metrics: `loss` in nats per token; `bits_per_char` (`bits_per_byte`), total nats over the characters that the
     targets stand for, a word with the space after it; `perplexity` = exp(loss). The final evaluation gives both
@@ -40,17 +48,37 @@ class LanguageModeling(Task):
     causal = True
     generates = True
 
-    def __init__(self, carry: bool = True, sample_length: NonNegativeInt = 200) -> None:
+    def __init__(
+        self,
+        carry: bool = True,
+        sample_length: NonNegativeInt = 200,
+        embedding_dropout: DropoutRate = 0.0,
+        output: Literal["full", "adaptive", "mixture"] = "full",
+        cutoffs: list[PositiveInt] | None = None,
+        num_mixtures: PositiveInt = 4,
+    ) -> None:
+        if (cutoffs is None) == (output == "adaptive"):
+            fix = "set task.cutoffs, such as [2000,10000]" if cutoffs is None else "leave task.cutoffs out"
+            raise UserError(f"task.output={output}: only the adaptive softmax has cutoffs; {fix}")
         self.carries = carry
         self.sample_length = sample_length
+        self.embedding_dropout = embedding_dropout
+        self.output, self.cutoffs, self.num_mixtures = output, cutoffs, num_mixtures
 
     def input_layer(self, codec: Codec, size: int) -> nn.Module:
         assert isinstance(codec, TextCodec)
-        return nn.Embedding(codec.vocab_size, size)
+        return TokenEmbedding(codec.vocab_size, size, self.embedding_dropout)
 
     def head(self, codec: Codec, input_size: int) -> nn.Module:
         assert isinstance(codec, TextCodec)
-        return VocabularyHead(input_size, codec.vocab_size)
+        if self.output == "full":
+            return VocabularyHead(input_size, codec.vocab_size)
+        # Imported where it is asked for: it brings what training by itself does without.
+        from rnntrain.models.large_vocabulary import AdaptiveHead, MixtureHead
+
+        if self.output == "mixture":
+            return MixtureHead(input_size, codec.vocab_size, self.num_mixtures)
+        return AdaptiveHead(input_size, codec.vocab_size, self.cutoffs or [])
 
     def loss(self, output: VocabularyLogits, batch: Batch) -> tuple[Tensor, Tensor]:
         return output.cross_entropy(batch.targets, batch.lengths_B)

@@ -39,6 +39,9 @@ STACKS: dict[str, Callable[[int, int], Recurrent]] = {
     "stack_residual": lambda D, H: Backbone(D, D, GRU, num_layers=3, residual=True),
     "stack_norm": partial(Backbone, cell=RNN, num_layers=2, norm=True),
     "stack_residual_norm": lambda D, H: Backbone(D, D, LSTM, num_layers=2, residual=True, norm=True),
+    "stack_highway": lambda D, H: Backbone(D, D, GRU, num_layers=2, residual="highway"),
+    "stack_feed_forward": lambda D, H: Backbone(D, D, LSTM, num_layers=2, residual=True, norm=True, feed_forward=1.5),
+    "stack_dense": partial(Backbone, cell=[RNN, LSTM, Vanilla], num_layers=3, dense=True),
     "stack_dropout": lambda D, H: Backbone(D, H, LSTM, num_layers=2, dropout=0.5).eval(),
 }
 BIDIRECTIONAL: dict[str, Callable[[int, int], Recurrent]] = {

@@ -180,3 +180,63 @@ def test_each_direction_reads_the_whole_row_and_no_more() -> None:
     assert seen_by_back[0].tolist() == [False, False, True, True, False, False, False]
     assert not seen_by_ahead[1:].any()
     assert not seen_by_back[1:].any()
+
+
+def test_highway_weighs_a_layer_against_its_input() -> None:
+    stack = Backbone(H, H, RNN, num_layers=1, residual="highway")
+    x_BTH = torch.randn(B, T, H)
+    share = torch.sigmoid(torch.tensor(-1.0))
+    torch.testing.assert_close(stack(x_BTH)[0], share * stack.layers[0](x_BTH)[0] + (1 - share) * x_BTH)
+    with torch.no_grad():
+        stack.carries[0].bias.fill_(-100)
+    torch.testing.assert_close(stack(x_BTH)[0], x_BTH)
+
+
+def test_feed_forward_part_starts_as_nothing_and_then_adds_its_own() -> None:
+    stack = Backbone(H, H, RNN, residual=True, feed_forward=2.0)
+    x_BTH = torch.randn(B, T, H)
+    stream_BTH = x_BTH + stack.layers[0](x_BTH)[0]
+    torch.testing.assert_close(stack(x_BTH)[0], stream_BTH)
+    part = stack.feed_forwards[0]
+    nn.init.normal_(part.outer.weight)
+    added_BTH = part.outer(F.gelu(part.inner(F.layer_norm(stream_BTH, (H,)))))
+    torch.testing.assert_close(stack(x_BTH)[0], stream_BTH + added_BTH)
+
+
+def test_feed_forward_part_needs_a_stream() -> None:
+    with pytest.raises(
+        UserError, match=r"model\.feed_forward=2: is added to a stream, which needs model\.residual=true"
+    ):
+        Backbone(H, H, RNN, feed_forward=2.0)
+
+
+def test_dense_stack_shows_every_layer() -> None:
+    stack = Backbone(D, H, RNN, num_layers=3, dense=True)
+    x_BTD = torch.randn(B, T, D)
+    first_BTH = stack.layers[0](x_BTD)[0]
+    second_BTH = stack.layers[1](first_BTH)[0]
+    third_BTH = stack.layers[2](second_BTH)[0]
+    assert stack.output_size == 3 * H
+    torch.testing.assert_close(stack(x_BTD)[0], torch.cat([first_BTH, second_BTH, third_BTH], -1))
+
+
+def test_cells_may_differ_from_layer_to_layer() -> None:
+    stack = Backbone(D, H, [LSTM, GRU], num_layers=2)
+    assert [type(layer) for layer in stack.layers] == [LSTM, GRU]
+    with pytest.raises(UserError, match=r"model\.num_layers=3: there are 2 cells, one a layer; set it to 2"):
+        Backbone(D, H, [LSTM, GRU], num_layers=3)
+
+
+def test_gradients_reach_the_first_of_many_layers_through_the_stream() -> None:
+    """What a plain stack of sixteen shallow layers loses, the stream keeps."""
+    norms = {}
+    for residual in (False, True):
+        torch.manual_seed(0)
+        stack = Backbone(H, H, RNN, num_layers=16, residual=residual, norm=residual)
+        with torch.no_grad():
+            for layer in stack.layers:
+                layer.rnn.weight_ih_l0.mul_(0.3)
+        x_BTH = torch.randn(B, T, H, requires_grad=True)
+        stack(x_BTH)[0].square().sum().backward()
+        norms[residual] = float(x_BTH.grad.norm())
+    assert norms[True] > 1000 * norms[False]

@@ -26,8 +26,8 @@ ROWS_OF_A_CHUNK = {"one_row": 1, "short_last": 3, "exact": 5, "almost_all": 9, "
 
 
 def set_chunk(monkeypatch: pytest.MonkeyPatch, elements: int) -> None:
-    """Take chunks of so many logits, however few there are."""
-    monkeypatch.setattr(vocabulary, "CHUNK_ELEMENTS", elements)
+    """Take chunks of about so many logits of four bytes, however few there are."""
+    monkeypatch.setattr(vocabulary, "CHUNK_BYTES", 4 * elements)
     monkeypatch.setattr(vocabulary, "SMALL_ELEMENTS", 0)
 
 
@@ -165,7 +165,7 @@ def test_sums_over_many_rows_stay_float32_under_autocast() -> None:
     hidden_NH = torch.zeros(rows, H)
     weight_VH, bias_V = torch.zeros(V, H, requires_grad=True), torch.zeros(V, requires_grad=True)
     targets_N = torch.zeros(rows, dtype=torch.int64)
-    vocabulary.CHUNK_ELEMENTS = 2000 * V  # undone by the fixture
+    vocabulary.CHUNK_BYTES = 2 * 2000 * V  # undone by the fixture
     with torch.autocast("cpu", dtype=torch.bfloat16):
         loss = chunked_cross_entropy(hidden_NH + 1, weight_VH, bias_V, targets_N)
     loss.backward()

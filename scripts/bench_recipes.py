@@ -1,0 +1,154 @@
+"""Train the recipes of `configs/experiment/` over seeds and fill the table of results in BENCHMARKS.md.
+
+    python scripts/bench_recipes.py [NAME …] [--seeds 0 1 2] [--threads 1] [--write] [key=value …]
+
+Each run is the command `rnntrain train experiment=NAME seed=…`, in a process of its own. The figure that counts is that
+of the test split, computed once, by the weights that were best on validation. `--write` puts the rows of the recipes
+that were run between the markers in BENCHMARKS.md and leaves the others as they are. Recipes on data that does not ship
+need RNNTRAIN_DATA, or `rnntrain data get NAME` before.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+from datetime import date
+from pathlib import Path
+from typing import Any, NamedTuple
+
+BENCHMARKS = Path(__file__).resolve().parent.parent / "BENCHMARKS.md"
+BEGIN, END = "<!-- recipes -->", "<!-- end of recipes -->"
+
+
+class Recipe(NamedTuple):
+    """What a recipe is judged by.
+
+    Attributes:
+        metric: a name in summary.json.
+        larger_is_better: its sense.
+        goal: what it has to reach.
+        overrides: what its run is given beside its name.
+    """
+
+    metric: str
+    larger_is_better: bool
+    goal: float
+    overrides: tuple[str, ...] = ()
+
+
+RECIPES = {
+    "sms_spam": Recipe("test/f1_spam", True, 0.955),
+    "wnut17": Recipe("test/f1", True, 0.30),
+    "airpassengers": Recipe("test/mae", False, 11.0),
+    "etth1": Recipe("test/mse_scaled", False, 0.375),
+    "weather": Recipe("test/skill", True, 0.0),
+    "stocks": Recipe("test/skill", True, 0.0),
+    "fsdd": Recipe("test/accuracy", True, 0.985),
+    "fsdd_strings": Recipe("test/wer", False, 0.03),
+    "morse": Recipe("test/cer", False, 0.02),
+    "jsb": Recipe("test/loss", False, 8.25),
+    "japanese_vowels": Recipe("test/accuracy", True, 0.98),
+    "adding": Recipe("test/mse", False, 1e-3),
+    "parity": Recipe("test/accuracy_len_256", True, 0.999),
+    "copy": Recipe("test/loss", False, 0.01),
+    "selective_copy": Recipe("test/accuracy", True, 0.995),
+    "pixel_digits": Recipe("test/accuracy", True, 0.97),
+}
+
+
+class Outcome(NamedTuple):
+    value: float
+    validation: float
+    minutes: float
+    baselines: dict[str, float]
+
+
+def train(name: str, recipe: Recipe, seed: int, overrides: list[str], folder: str) -> Outcome:
+    run = Path(folder) / f"{name}-{seed}"
+    command = [sys.executable, "-m", "rnntrain", "train", f"experiment={name}", f"seed={seed}", f"run.dir={run}"]
+    subprocess.run([*command, *recipe.overrides, *overrides, "--quiet"], check=True, stdout=subprocess.DEVNULL)
+    summary: dict[str, Any] = json.loads((run / "summary.json").read_text())
+    ending = f"/{recipe.metric}"
+    baselines = {
+        key.removeprefix("baseline/").removesuffix(ending): float(value)
+        for key, value in summary.items()
+        if key.startswith("baseline/") and key.endswith(ending)
+    }
+    validation = summary.get(recipe.metric.replace("test/", "val/"), float("nan"))
+    return Outcome(float(summary[recipe.metric]), float(validation), summary["minutes"], baselines)
+
+
+def row(name: str, recipe: Recipe, outcomes: list[Outcome], seeds: list[int]) -> str:
+    """Return one line of the table."""
+    values = [outcome.value for outcome in outcomes]
+    worst = min(values) if recipe.larger_is_better else max(values)
+    median = statistics.median(values)
+    reached = median >= recipe.goal if recipe.larger_is_better else median <= recipe.goal
+    baselines = ", ".join(f"{method} {value:.4g}" for method, value in outcomes[0].baselines.items())
+    cells = [
+        name,
+        recipe.metric,
+        f"{median:.4f}",
+        f"{worst:.4f}",
+        f"{statistics.median(outcome.validation for outcome in outcomes):.4f}",
+        f"{'≥' if recipe.larger_is_better else '≤'} {recipe.goal:g}, {'reached' if reached else 'missed'}",
+        baselines or "–",
+        f"{statistics.median(outcome.minutes for outcome in outcomes):.1f}",
+        ", ".join(map(str, seeds)),
+        date.today().isoformat(),
+    ]
+    return "| " + " | ".join(cells) + " |"
+
+
+HEAD = [
+    "| recipe | metric | median | worst | median on val | to reach | simple methods | minutes a run | seeds | date |",
+    "|---|---|---|---|---|---|---|---|---|---|",
+]
+
+
+def write(rows: dict[str, str]) -> None:
+    """Put rows between the markers in BENCHMARKS.md, in the order of `RECIPES`; other recipes' rows stay."""
+    text = BENCHMARKS.read_text(encoding="utf-8")
+    if BEGIN not in text or END not in text:
+        raise SystemExit(f"{BENCHMARKS.name}: the markers {BEGIN} and {END} are missing; add them where rows belong")
+    before, _, rest = text.partition(BEGIN)
+    table, _, after = rest.partition(END)
+    known = {match.group(1): match.group(0) for match in re.finditer(r"^\| (\w+) \| .*$", table, re.MULTILINE)}
+    known.pop("recipe", None)
+    known |= rows
+    lines = [*HEAD, *(known[name] for name in RECIPES if name in known)]
+    BENCHMARKS.write_text(before + BEGIN + "\n" + "\n".join(lines) + "\n" + END + after, encoding="utf-8")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="NAME or key=value")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--write", action="store_true", help="put the rows into BENCHMARKS.md")
+    options = parser.parse_intermixed_args()
+    overrides = [f"threads={options.threads}", *(word for word in options.names if "=" in word)]
+    names = [word for word in options.names if "=" not in word] or list(RECIPES)
+    unknown = [name for name in names if name not in RECIPES]
+    if unknown:
+        raise SystemExit(f"{unknown[0]}: no such recipe; there are: {', '.join(RECIPES)}")
+    missed = False
+    with tempfile.TemporaryDirectory() as folder:
+        for name in names:
+            recipe = RECIPES[name]
+            outcomes = [train(name, recipe, seed, overrides, folder) for seed in options.seeds]
+            line = row(name, recipe, outcomes, options.seeds)
+            missed |= "missed" in line
+            print(line, flush=True)
+            if options.write:
+                write({name: line})
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
