@@ -45,7 +45,7 @@ RECIPES = {
     "sms_spam": Recipe("test/f1_spam", True, 0.955),
     "wnut17": Recipe("test/f1", True, 0.30),
     "airpassengers": Recipe("test/mae", False, 11.0),
-    "etth1": Recipe("test/mse_scaled", False, 0.375),
+    "etth1": Recipe("test/scaled_mse", False, 0.375),
     "weather": Recipe("test/skill", True, 0.0),
     "stocks": Recipe("test/skill", True, 0.0),
     "fsdd": Recipe("test/accuracy", True, 0.985),

