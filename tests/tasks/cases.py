@@ -134,6 +134,7 @@ MORSE = {
     "min_wpm": 30.0,
     "max_wpm": 30.0,
     "num_mels": 8,
+    "stack": 5,
 }
 
 
