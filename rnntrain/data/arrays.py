@@ -95,6 +95,10 @@ class Arrays(SequenceData):
         """Return the sequences of one split as they are to be read; a subclass may change their order."""
         return rows
 
+    def vary(self, x_TD: np.ndarray, draw: float) -> np.ndarray:
+        """Return a training sequence, standardised, as one epoch reads it; `draw` is new in each, uniform on [0, 1)."""
+        return x_TD
+
     def _draw_val(self, rows: dict[str, Rows]) -> dict[str, Rows]:
         train = rows["train"]
         sorts = (
@@ -148,26 +152,29 @@ class Arrays(SequenceData):
     # -- batches ---
 
     def train_batches(self, seed: int, epoch: int, start: int = 0) -> Iterator[Batch]:
-        chosen = shuffled_batches(self._lengths("train"), self.batch_size, np.random.default_rng((seed, epoch)))
+        rng = np.random.default_rng((seed, epoch))
+        chosen = shuffled_batches(self._lengths("train"), self.batch_size, rng)
+        draws_N = rng.random(len(self._x["train"]))
         for numbers in chosen[start:]:
-            yield self._batch("train", numbers)
+            varied = [self.vary(self._x["train"][number], draws_N[number]) for number in numbers]
+            yield self._batch("train", numbers, varied)
 
     def num_train_batches(self, seed: int, epoch: int) -> int:
         return -(-len(self._x["train"]) // self.batch_size)
 
     def eval_batches(self, split: str) -> Iterator[Batch]:
         for numbers in ordered_batches(self._lengths(split), self.eval_batch_size):
-            yield self._batch(split, numbers)
+            yield self._batch(split, numbers, [self._x[split][number] for number in numbers])
 
     def _lengths(self, split: str) -> np.ndarray:
         return np.array([len(x_TD) for x_TD in self._x[split]], np.int64)
 
-    def _batch(self, split: str, numbers: np.ndarray) -> Batch:
+    def _batch(self, split: str, numbers: np.ndarray, x: list[np.ndarray]) -> Batch:
         import torch  # here, since a config is checked without it
 
         from rnntrain.batch import Batch
 
-        inputs_BTD, lengths_B = pad([self._x[split][number] for number in numbers])
+        inputs_BTD, lengths_B = pad(x)
         targets = [self._y[split][number] for number in numbers]
         if isinstance(self.codec, ClassCodec):
             joined = np.concatenate(targets)

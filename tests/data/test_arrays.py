@@ -265,3 +265,25 @@ def test_permuted_digits_are_the_same_pixels_in_another_order() -> None:
     order = np.random.default_rng(0).permutation(64)
     torch.testing.assert_close(y, x[:, order])
     assert not torch.equal(y, z)
+
+
+@pytest.mark.parametrize("permuted", [False, True])
+def test_training_images_are_shifted_as_a_whole(permuted: bool) -> None:
+    """Each is one of nine shifts of its own, whatever the order of its pixels; images to evaluate on stay."""
+    data = PixelDigits(permuted=permuted, shift=1, batch_size=2000)
+    data.load()
+    plain = PixelDigits(shift=0, batch_size=2000)
+    plain.load()
+    order = np.random.default_rng(0).permutation(64) if permuted else np.arange(64)
+    back = np.argsort(order)
+    moved = next(data.train_batches(0, 0)).inputs[:, back, 0].reshape(-1, 8, 8).numpy()
+    still = next(plain.train_batches(0, 0)).inputs[..., 0].reshape(-1, 8, 8).numpy()
+    padded = np.pad(still, ((0, 0), (1, 1), (1, 1)), constant_values=still.min())
+    shifts = [padded[:, y : y + 8, x : x + 8] for y in range(3) for x in range(3)]
+    found = np.array([(moved == shift).all((1, 2)) for shift in shifts])
+    assert found.any(0).all()
+    assert (found.sum(1) > 50).all()
+    test = next(data.eval_batches("test")).inputs[:, back, 0]
+    assert torch.equal(test, next(plain.eval_batches("test")).inputs[..., 0])
+    again = next(data.train_batches(0, 1)).inputs
+    assert not torch.equal(again.sort(0).values, next(data.train_batches(0, 0)).inputs.sort(0).values)

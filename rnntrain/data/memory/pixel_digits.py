@@ -1,14 +1,18 @@
 """Handwritten digits, one pixel a step."""
 
-# N images, T time
+# T time, D features, S shifts
 
 from __future__ import annotations
+
+from typing import Annotated
 
 import numpy as np
 
 from rnntrain.data.array_rows import Rows
 from rnntrain.data.arrays import Arrays
-from rnntrain.ranges import NonNegativeInt, PositiveInt
+from rnntrain.ranges import NonNegativeInt, PositiveInt, Range
+
+SIDE = 8  # pixels of an image
 
 
 class PixelDigits(Arrays):
@@ -25,20 +29,43 @@ class PixelDigits(Arrays):
     Args:
         permuted: the pixels come in a random order, the same for all images: what is near lies far.
         permutation_seed: of this order.
+        shift: move each training image by up to so many pixels up or down and left or right, anew in each epoch.
     """
 
     def __init__(
         self,
         permuted: bool = False,
         permutation_seed: NonNegativeInt = 0,
+        shift: Annotated[int, Range(0, 3)] = 0,
         batch_size: PositiveInt = 32,
         eval_batch_size: PositiveInt = 180,
     ) -> None:
         super().__init__("@digits/digits.npz", batch_size, "classes", eval_batch_size=eval_batch_size)
-        self.permuted, self.permutation_seed = permuted, permutation_seed
+        self.permuted, self.permutation_seed, self.shift = permuted, permutation_seed, shift
+        pixels_T = np.arange(SIDE * SIDE)
+        self._order_T = np.random.default_rng(permutation_seed).permutation(pixels_T) if permuted else pixels_T
+        self._sources_ST = _shifted(self._order_T, shift)
 
     def transform(self, rows: Rows) -> Rows:
-        if not self.permuted:
-            return rows
-        order_T = np.random.default_rng(self.permutation_seed).permutation(len(rows.x[0]))
-        return Rows([x_TD[order_T] for x_TD in rows.x], rows.y)
+        return Rows([x_TD[self._order_T] for x_TD in rows.x], rows.y)
+
+    def vary(self, x_TD: np.ndarray, draw: float) -> np.ndarray:
+        if not self.shift:
+            return x_TD
+        paper_1D = self._inputs().encode(np.zeros((1, 1)))
+        return np.concatenate([x_TD, paper_1D])[self._sources_ST[int(draw * len(self._sources_ST))]]
+
+
+def _shifted(order_T: np.ndarray, most: int) -> np.ndarray:
+    """Return for each shift of an image the step that each step's pixel comes from; past the last step where none is.
+
+    Args:
+        order_T: the pixel that each step reads.
+        most: pixels by which an image is moved in either direction.
+    """
+    step_of = np.full((SIDE + 2 * most, SIDE + 2 * most), len(order_T))
+    inner = slice(most, most + SIDE)
+    step_of[inner, inner] = order_T.argsort().reshape(SIDE, SIDE)
+    moves = range(2 * most + 1)
+    moved = [step_of[down : down + SIDE, right : right + SIDE].ravel()[order_T] for down in moves for right in moves]
+    return np.stack(moved)
