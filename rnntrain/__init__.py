@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rnntrain.build import Experiment
-    from rnntrain.commands import Loaded, Trained
+    from rnntrain.commands import Trained
+    from rnntrain.using import Loaded
 
 __all__ = ["load", "prepare", "train"]
 
@@ -44,6 +45,6 @@ def train(*overrides: str, config_dir: str | Path | None = None, quiet: bool = F
 
 def load(path: str | Path, *overrides: str) -> Loaded:
     """Load the model of a run with its best weights."""
-    from rnntrain import commands
+    from rnntrain import using
 
-    return commands.load(path, overrides)
+    return using.load(path, overrides)

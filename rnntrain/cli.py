@@ -186,9 +186,9 @@ def resume(arguments: list[str]) -> int:
         options.run, options.overrides = None, [options.run, *options.overrides]
     if options.run is not None:
         _require_run(options.run)
-    from rnntrain import commands
+    from rnntrain import commands, recorded
 
-    run = commands.latest_interrupted() if options.run is None else Path(options.run)
+    run = recorded.latest_interrupted() if options.run is None else Path(options.run)
     trained = commands.resume(run, options.overrides, quiet=options.quiet)
     print("\n".join(commands.closing_lines(trained)))
     return DONE
@@ -202,9 +202,10 @@ def evaluate(arguments: list[str]) -> int:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     options = _parse(parser, arguments)
     _require_run(options.run)
-    from rnntrain import commands
 
-    metrics = commands.evaluate(options.run, options.split, options.overrides)
+    from rnntrain import using
+
+    metrics = using.evaluate(options.run, options.split, options.overrides)
     if options.json:
         import json
 
@@ -234,9 +235,10 @@ def sample(arguments: list[str]) -> int:
 
     hints = get_type_hints(SamplingOptions, include_extras=True)
     drawing = SamplingOptions(**{name: check_value(_flag(name), hints[name], value) for name, value in given.items()})
-    from rnntrain import commands
 
-    for piece in commands.sample(options.run, options.prompt, drawing, options.overrides):
+    from rnntrain import using
+
+    for piece in using.sample(options.run, options.prompt, drawing, options.overrides):
         print(piece, end="", flush=True)
     print()
     return DONE
@@ -252,9 +254,10 @@ def diagnose(arguments: list[str]) -> int:
     parser.add_argument("--out", type=Path, metavar="D", help="the picture's folder (RUN/pictures)")
     options = _parse(parser, arguments)
     _require_run(options.run)
-    from rnntrain import commands
 
-    print("\n".join(commands.diagnose(options.run, options.out, options.overrides)))
+    from rnntrain import using
+
+    print("\n".join(using.diagnose(options.run, options.out, options.overrides)))
     return DONE
 
 

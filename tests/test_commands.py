@@ -10,9 +10,10 @@ import pytest
 from commandline import TINY, Answer
 
 from rnntrain.checkpoint import find_checkpoints
-from rnntrain.commands import latest_interrupted, load
 from rnntrain.errors import UserError
+from rnntrain.recorded import latest_interrupted
 from rnntrain.run import RunDir
+from rnntrain.using import load
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from commandline import TINY, Answer, write_configs
 
-from rnntrain import commands
+from rnntrain import using
 from rnntrain.build import build
 from rnntrain.config import check, compose, flatten, from_yaml, override, to_yaml
 from rnntrain.config_files import (
@@ -390,9 +390,9 @@ def test_recorded_plugins_of_any_kind_are_answered(plugins: Any, trained_run: Pa
     recorded = from_yaml((workspace / "run/config.yaml").read_text(), "config.yaml")
     (workspace / "run/config.yaml").write_text(to_yaml({**recorded, "plugins": plugins}))
     if plugins is None:
-        assert commands.load(workspace / "run").step
+        assert using.load(workspace / "run").step
     else:
-        assert "plugins" in refusal(commands.load, workspace / "run")
+        assert "plugins" in refusal(using.load, workspace / "run")
 
 
 def test_values_are_flattened_by_dotted_key() -> None:

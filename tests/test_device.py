@@ -15,7 +15,7 @@ import pytest
 import torch
 from training import CELLS, Notes, differences, make_config, make_experiment, weights, write_text
 
-from rnntrain import commands
+from rnntrain import commands, using
 from rnntrain.device import autocast, choose_device, memory_mebibytes, set_seeds, set_threads
 from rnntrain.errors import UserError
 from rnntrain.settings import DeviceSettings, Precision
@@ -251,7 +251,7 @@ def test_run_of_cuda_is_resumed_and_read_on_either_device(tmp_path: Path) -> Non
     on_cpu = commands.resume(run, ["trainer.max_steps=20", "device=cpu"], quiet=True)
     assert {parameter.device.type for parameter in on_cpu.experiment.model.parameters()} == {"cpu"}
     texts = {
-        device: commands.load(run, [f"device={device}"]).sample("the", length=20, temperature=0)
+        device: using.load(run, [f"device={device}"]).sample("the", length=20, temperature=0)
         for device in ("cpu", "cuda")
     }
     assert texts["cpu"] == texts["cuda"]

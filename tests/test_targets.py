@@ -12,7 +12,7 @@ import pytest
 import torch
 from commandline import TINY, write_package
 
-from rnntrain import commands
+from rnntrain import commands, using
 from rnntrain.config_files import from_yaml, to_yaml
 from rnntrain.errors import UserError
 from rnntrain.targets import SLOTS, import_plugins, resolve_target
@@ -210,9 +210,9 @@ def test_a_run_cannot_name_what_is_imported_when_it_is_used(
     section = plain["model"]["cell"] if slot == "model.cell" else plain[slot]
     section["_target_"] = target
     (run / "config.yaml").write_text(to_yaml({**plain, "plugins": plugins}))
-    for use in (commands.load, commands.resume):
+    for use in (using.load, commands.resume):
         assert "plugins" in refusal(use, run) or not plugins
-    refusal(commands.evaluate, run, "val")
+    refusal(using.evaluate, run, "val")
     assert "spied" not in sys.modules
 
 

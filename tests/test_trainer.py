@@ -23,7 +23,7 @@ from training import (
     write_text,
 )
 
-from rnntrain import commands
+from rnntrain import commands, using
 from rnntrain.batch import Batch
 from rnntrain.build import Experiment
 from rnntrain.data.first_batches import FirstBatches
@@ -265,7 +265,7 @@ def test_run_with_a_non_finite_step_keeps_its_last_checkpoint(text: Path, monkey
         "step-000000005",
         "step-000000007",
     ]
-    assert commands.load(run).step == 5
+    assert using.load(run).step == 5
 
 
 def test_infinite_evaluation_is_no_best(build) -> None:
@@ -448,7 +448,7 @@ def test_run_ends_with_the_weights_it_is_judged_by(
     assert list(evaluated) == [4, 8, 12, 16, 18]
     assert not all_equal(evaluated[8], evaluated[18])
     assert all_equal(weights(trained.experiment.model), evaluated[8 if restore_best else 18])
-    assert all_equal(weights(commands.load(trained.run.path).model), evaluated[8])
+    assert all_equal(weights(using.load(trained.run.path).model), evaluated[8])
     assert (trained.summary.best_value, trained.summary.best_step) == (1.0, 8)
 
 

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from training import make_config
 
-from rnntrain import commands
+from rnntrain import commands, using
 from rnntrain.batch import Batch
 from rnntrain.build import Experiment, build
 from rnntrain.data.classes import ClassCodec, FeatureInputs
@@ -199,7 +199,7 @@ def test_a_run_can_be_read_back_from_its_checkpoint_alone(tmp_path: Path) -> Non
     plain = made.config.plain | {"trainer": {"max_steps": 4, "eval_every_steps": 2}}
     trained = commands.train(commands.configs.check(plain | {"run": {"dir": str(tmp_path / "run")}}), quiet=True)
     (tmp_path / "texts.csv").unlink()
-    loaded = commands.load(trained.run.path)
+    loaded = using.load(trained.run.path)
     ids = loaded.codec.inputs.encode("Waves, and more")
     batch = Batch(torch.from_numpy(ids.astype(np.int64))[None], torch.tensor([0]))
     [text] = loaded.config.task.build().decode(loaded.model(batch)[0], batch, loaded.codec)

@@ -12,7 +12,7 @@ import pytest
 import torch
 from training import make_config
 
-from rnntrain import commands
+from rnntrain import commands, using
 from rnntrain.batch import Batch
 from rnntrain.build import Experiment, build, build_model
 from rnntrain.data.bio import first_violation
@@ -291,7 +291,7 @@ def test_a_checkpoint_needs_no_vectors(tmp_path: Path, monkeypatch: pytest.Monke
 
     trained = commands.train(check(plain), quiet=True)
     vectors.unlink()
-    loaded = commands.load(trained.run.path)
+    loaded = using.load(trained.run.path)
     assert torch.equal(loaded.model.input.word.weight, trained.experiment.model.input.word.weight)
     again = Tagging(char_features="none", shape=False, vectors=str(vectors))
     assert build_model(check(plain), again, loaded.codec) is not None
