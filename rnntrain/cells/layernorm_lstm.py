@@ -1,6 +1,6 @@
 """LSTM with layer norm within the recurrence, and the noise of `RegularizedLSTM`."""
 
-# D input, H hidden, G = 4H: output, input, forget gate and candidate
+# B batch, T time, D input, O = 14H, H hidden, G = 4H: output, input, forget gate and candidate
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from rnntrain.cells.noisy_lstm_scan import EPSILON, NoisyWeights
 from rnntrain.cells.regularized_lstm import RegularizedLSTM
+from rnntrain.native import recurrence
 
 
 class LayerNormLSTM(RegularizedLSTM):
@@ -36,3 +37,31 @@ class LayerNormLSTM(RegularizedLSTM):
     def project(self, x: Tensor, weights: NoisyWeights) -> Tensor:
         products = F.linear(x, self.from_input.weight)
         return F.layer_norm(products, self.input_gain_G.shape, self.input_gain_G, self.from_input.bias, EPSILON)
+
+    def recur(
+        self,
+        x_BTD: Tensor,
+        state: tuple[Tensor, Tensor],
+        weights: NoisyWeights,
+        noise: recurrence.Noise,
+        lengths_B: Tensor | None,
+    ) -> tuple[Tensor, ...]:
+        options_O = torch.cat(
+            [
+                self.hidden_gain_G,
+                self.cell_norm.weight,
+                self.cell_norm.bias,
+                self.input_gain_G,
+                self.from_input.bias,
+            ]
+        )
+        return recurrence.recur(
+            recurrence.LAYER_NORM_LSTM,
+            x_BTD,
+            state,
+            self.from_input.weight,
+            weights.hidden_GH,
+            options_O=options_O,
+            lengths_B=lengths_B,
+            noise=noise,
+        )

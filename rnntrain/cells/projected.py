@@ -39,12 +39,19 @@ class ProjectedCell(Cell):
     def forward(self, x_BTD: Tensor, state: State = None, lengths_B: Tensor | None = None) -> tuple[Tensor, State]:
         if state is None:
             state = self.initial_state(x_BTD.shape[0])
+        native = self.run_native(x_BTD, state, lengths_B)
+        if native is not None:
+            return native
         if lengths_B is None or known_to_be_full(lengths_B, x_BTD.shape[1]):
             y_TBH, state = self._run(x_BTD, state, None)
             return y_TBH.transpose(0, 1), state
         valid_TB = torch.arange(x_BTD.shape[1], device=x_BTD.device)[:, None] < lengths_B
         y_TBH, state = self._run(zero_padding(x_BTD, lengths_B), state, valid_TB)
         return zero_padding(y_TBH.transpose(0, 1), lengths_B), state
+
+    def run_native(self, x_BTD: Tensor, state: State, lengths_B: Tensor | None) -> tuple[Tensor, State] | None:
+        """Do what `forward` does by a kernel of our own; None where there is none, or it is not built."""
+        return None
 
     def _run(self, x_BTD: Tensor, state: State, valid_TB: Tensor | None) -> tuple[Tensor, State]:
         weights = self.prepare()

@@ -13,6 +13,7 @@ from rnntrain.cells.lstm_scan import frozen
 from rnntrain.cells.noise import Dropped, Noise, draw_noise
 from rnntrain.cells.noisy_lstm_scan import NoisyWeights, noisy_lstm_scan, noisy_lstm_step
 from rnntrain.cells.projected import ProjectedCell
+from rnntrain.native import library, recurrence
 from rnntrain.ranges import DropoutRate, MemorySpan, PositiveInt
 
 
@@ -125,3 +126,35 @@ class RegularizedLSTM(ProjectedCell):
             return noisy_lstm_scan(products_TBG, state, weights, noise)
         y_TBH, (_, c_BH) = noisy_lstm_scan(frozen(products_TBG, valid_TB, 4), state, weights, noise)
         return y_TBH, (last_valid(y_TBH.transpose(0, 1), valid_TB.sum(0), state[0]), c_BH)
+
+    def run_native(
+        self, x_BTD: Tensor, state: tuple[Tensor, Tensor], lengths_B: Tensor | None
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]] | None:
+        state_dropped = self.training and self.recurrent_dropout > 0 and self.dropped == "state"
+        if state_dropped or not library.usable(x_BTD, *state, *self.parameters()):
+            return None
+        weights, noise = self.prepare(), self.noise(x_BTD.shape[1], state[0])
+        native_noise = recurrence.Noise(noise.update_BH, noise.zone_cell_TBH, noise.zone_hidden_TBH)
+        y_BTH, h_BH, c_BH = self.recur(x_BTD, state, weights, native_noise, lengths_B)
+        return y_BTH, (h_BH, c_BH)
+
+    def recur(
+        self,
+        x_BTD: Tensor,
+        state: tuple[Tensor, Tensor],
+        weights: NoisyWeights,
+        noise: recurrence.Noise,
+        lengths_B: Tensor | None,
+    ) -> tuple[Tensor, ...]:
+        """Call the kernel: return ``y_BTH``, ``h_BH`` and ``c_BH``."""
+        linear = self.from_input
+        return recurrence.recur(
+            recurrence.NOISY_LSTM,
+            x_BTD,
+            state,
+            linear.weight,
+            weights.hidden_GH,
+            linear.bias,
+            lengths_B=lengths_B,
+            noise=noise,
+        )

@@ -17,7 +17,10 @@ from torch import Tensor
 from rnntrain.batch import length_mask
 from rnntrain.cells.base import Recurrent, map_state
 from rnntrain.cells.gru import GRU
+from rnntrain.cells.layernorm_lstm import LayerNormLSTM
 from rnntrain.cells.lstm import LSTM
+from rnntrain.cells.peephole_lstm import PeepholeLSTM
+from rnntrain.cells.regularized_lstm import RegularizedLSTM
 from rnntrain.cells.rnn import RNN
 from rnntrain.models.backbone import Backbone, Bidirectional
 from rnntrain.native import library, recurrence
@@ -30,6 +33,10 @@ CELLS: dict[str, Callable[[int, int], Recurrent]] = {
     "gru": GRU,
     "gru_reset_before": partial(GRU, reset_after=False),
     "lstm": LSTM,
+    "peephole_lstm": PeepholeLSTM,
+    "regularized_lstm": lambda D, H: RegularizedLSTM(D, H, zoneout_cell=0.3, zoneout_hidden=0.1).eval(),
+    "layernorm_lstm": LayerNormLSTM,
+    "layernorm_lstm_eval": lambda D, H: LayerNormLSTM(D, H, zoneout_cell=0.7, zoneout_hidden=0.2).eval(),
 }
 # Widths below, at and beside multiples of a vector, one row and one step, and more steps than one chunk holds.
 SHAPES = {
@@ -224,6 +231,18 @@ def test_graph_can_be_walked_twice(name: str) -> None:
     total = cell(x_BTD, state)[0].square().sum()
     first = torch.autograd.grad(total, x_BTD, retain_graph=True)
     assert torch.equal(first[0], torch.autograd.grad(total, x_BTD)[0])
+
+
+def test_noise_is_drawn_as_in_the_plain_path() -> None:
+    """A run that changes its path goes on with the same masks."""
+    cell = LayerNormLSTM(4, 12, zoneout_cell=0.3, zoneout_hidden=0.2, recurrent_dropout=0.5, weight_drop=0.3)
+    x_BTD, state = example(cell, 3, 6)
+    found = {}
+    for path in ("native", "plain"):
+        library.choose(path)  # type: ignore[arg-type]
+        torch.manual_seed(5)
+        found[path] = [*results(cell, x_BTD, state, torch.tensor([6, 0, 4]))]
+    assert_close(found["native"], found["plain"])
 
 
 @pytest.mark.parametrize("name", ["gru", "lstm"])
