@@ -308,7 +308,7 @@ def info(arguments: list[str]) -> int:
 
 
 def data(arguments: list[str]) -> int:
-    from rnntrain.data.verbs import data as run_data
+    from rnntrain.data.known.verbs import data as run_data
 
     return run_data(arguments, lambda verb, description: Parser(prog=f"rnntrain {verb}", description=description))
 

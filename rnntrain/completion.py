@@ -81,7 +81,7 @@ def _data(words: Sequence[str]) -> list[str]:
         return [verb for verb in DATA_VERBS if verb.startswith(last)]
     if words[1] == "show":
         return _overrides(last)
-    from rnntrain.data.catalog import ENTRIES
+    from rnntrain.data.known.catalog import ENTRIES
 
     return [entry.name for entry in ENTRIES if words[1] == "get" and entry.name.startswith(last)]
 

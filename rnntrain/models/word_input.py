@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from rnntrain.batch import length_mask
 from rnntrain.cells.lstm import LSTM
-from rnntrain.data.tag_codec import FIRST_CHAR, NUM_CHARS, SHAPE, SHAPES, UNKNOWN_ID, WORD, TagCodec
+from rnntrain.data.tagged.tag_codec import FIRST_CHAR, NUM_CHARS, SHAPE, SHAPES, UNKNOWN_ID, WORD, TagCodec
 from rnntrain.errors import UserError
 from rnntrain.models.backbone import Bidirectional
 

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from rnntrain.batch import Batch
 from rnntrain.data.base import Codec, DataSet
-from rnntrain.data.classes import ClassCodec, TextInputs
-from rnntrain.data.labelled_text import LabelledText
+from rnntrain.data.labelled.classes import ClassCodec, TextInputs
+from rnntrain.data.labelled.labelled_text import LabelledText
 from rnntrain.errors import UserError
 from rnntrain.metrics import Metrics, Picture, Sum
 from rnntrain.models.pooling import PooledLinear, PoolingKind

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from rnntrain.batch import Batch
 from rnntrain.data.base import Codec, DataSet
-from rnntrain.data.transcripts import TranscriptCodec
+from rnntrain.data.speech.transcripts import TranscriptCodec
 from rnntrain.edit_distance import edit_distance
 from rnntrain.errors import UserError
 from rnntrain.metrics import Metrics, Picture, Sum

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rnntrain.data.ngram import NGram
+from rnntrain.data.speech.ngram import NGram
 
 BLANK = 0
 NEVER = -math.inf

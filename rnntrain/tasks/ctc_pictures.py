@@ -7,7 +7,7 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.figure import Figure
 
-from rnntrain.data.transcripts import TranscriptCodec
+from rnntrain.data.speech.transcripts import TranscriptCodec
 from rnntrain.pictures import COLOURS, new_figure
 from rnntrain.tasks.ctc_decoding import BLANK, spans
 

@@ -15,17 +15,17 @@ from torch import Tensor, nn
 from rnntrain.batch import Batch
 from rnntrain.cells.base import State
 from rnntrain.data.base import Codec, DataSet
-from rnntrain.data.series import Series
-from rnntrain.data.series_codec import SeriesCodec
+from rnntrain.data.forecast.series import Series
+from rnntrain.data.forecast.series_codec import SeriesCodec
 from rnntrain.errors import UserError
 from rnntrain.metrics import Metrics, Picture
 from rnntrain.models.sequence import SequenceModel
 from rnntrain.ranges import DropoutRate, PositiveInt
 from rnntrain.tasks.base import Task
-from rnntrain.tasks.forecast_heads import DirectHead, RecursiveHead, SegmentHead, WindowInput, WindowNorm
-from rnntrain.tasks.forecast_metrics import ForecastMetrics
-from rnntrain.tasks.forecast_outputs import Forecast, Loss, Output, PointOutput, QuantileOutput, StudentTOutput
-from rnntrain.tasks.forecast_units import Units
+from rnntrain.tasks.forecast.heads import DirectHead, RecursiveHead, SegmentHead, WindowInput, WindowNorm
+from rnntrain.tasks.forecast.metrics import ForecastMetrics
+from rnntrain.tasks.forecast.outputs import Forecast, Loss, Output, PointOutput, QuantileOutput, StudentTOutput
+from rnntrain.tasks.forecast.units import Units
 
 HeadKind = Literal["direct", "recursive", "segments"]
 OutputKind = Literal["point", "quantiles", "student_t"]
@@ -178,7 +178,7 @@ class Forecasting(Task):
                 rows.append(row)
                 told.append(output.params_BSCP)
                 batches.append(batch)
-        from rnntrain.tasks.forecast_examples import as_picture, as_table, in_units
+        from rnntrain.tasks.forecast.examples import as_picture, as_table, in_units
 
         examples = [
             in_units(self.output, params_BSCP, batch, data, row)
@@ -192,7 +192,7 @@ class Forecasting(Task):
     def baselines(self, data: DataSet, split: str) -> dict[str, dict[str, float]]:
         if not isinstance(data, Series):
             return {}
-        from rnntrain.tasks.forecast_baselines import baselines
+        from rnntrain.tasks.forecast.baselines import baselines
 
         return baselines(data, split)
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from rnntrain.data.sequences import Inputs, SymbolInputs
+from rnntrain.data.numbers.sequences import Inputs, SymbolInputs
 
 
 def make_input_layer(inputs: Inputs, size: int) -> nn.Module:

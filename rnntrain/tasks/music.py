@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from rnntrain.batch import Batch, length_mask
 from rnntrain.data.base import Codec, DataSet
-from rnntrain.data.pianoroll import PianoRoll, PianoRollCodec
+from rnntrain.data.numbers.pianoroll import PianoRoll, PianoRollCodec
 from rnntrain.metrics import Metrics, Picture, Sum
 from rnntrain.tasks.base import Task
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from rnntrain.batch import Batch
 from rnntrain.data.base import Codec, DataSet
-from rnntrain.data.sequences import NumbersCodec, SequenceData
+from rnntrain.data.numbers.sequences import NumbersCodec, SequenceData
 from rnntrain.metrics import Metrics, Picture, Sum
 from rnntrain.models.pooling import PooledLinear, PoolingKind
 from rnntrain.tasks.base import Task

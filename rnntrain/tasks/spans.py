@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from rnntrain.data.bio import Span, spans_of
+from rnntrain.data.tagged.bio import Span, spans_of
 
 
 class SpanCounts:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from rnntrain.batch import Batch
 from rnntrain.data.base import Codec, DataSet
-from rnntrain.data.sequences import SequenceData, StepClassesCodec
+from rnntrain.data.numbers.sequences import SequenceData, StepClassesCodec
 from rnntrain.metrics import Metrics, Picture, Sum
 from rnntrain.tasks.base import Task
 from rnntrain.tasks.counted import PerStep, counted_steps, of_each_length

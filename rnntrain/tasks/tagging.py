@@ -14,10 +14,10 @@ from torch import Tensor, nn
 
 from rnntrain.batch import Batch
 from rnntrain.data.base import Codec, DataSet
-from rnntrain.data.bio import OUTSIDE, has_ends, may_follow, tokens_with_spans
-from rnntrain.data.columns import Columns
-from rnntrain.data.tag_codec import WORD, TagCodec, normalise
-from rnntrain.data.vectors import read_vectors
+from rnntrain.data.tagged.bio import OUTSIDE, has_ends, may_follow, tokens_with_spans
+from rnntrain.data.tagged.columns import Columns
+from rnntrain.data.tagged.tag_codec import WORD, TagCodec, normalise
+from rnntrain.data.tagged.vectors import read_vectors
 from rnntrain.errors import UserError
 from rnntrain.metrics import Metrics, Picture
 from rnntrain.models.crf import Rules

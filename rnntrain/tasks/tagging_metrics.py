@@ -12,8 +12,8 @@ import numpy as np
 from torch import Tensor
 
 from rnntrain.batch import Batch
-from rnntrain.data.bio import OUTSIDE, split_tag
-from rnntrain.data.tag_codec import TagCodec
+from rnntrain.data.tagged.bio import OUTSIDE, split_tag
+from rnntrain.data.tagged.tag_codec import TagCodec
 from rnntrain.metrics import Metrics, Picture, Sum
 from rnntrain.models.tag_head import TagScores
 from rnntrain.tasks.spans import SpanCounts

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from rnntrain.data.labelled_text import LabelledText
+from rnntrain.data.labelled.labelled_text import LabelledText
 
 SEED = 0
 

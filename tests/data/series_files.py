@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from rnntrain.data.series import Series
+from rnntrain.data.forecast.series import Series
 from rnntrain.errors import UserError
 
 START = datetime(2024, 1, 1)

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from rnntrain.data.arrays import Arrays
-from rnntrain.data.classes import ClassCodec
+from rnntrain.data.labelled.classes import ClassCodec
 from rnntrain.data.memory.pixel_digits import PixelDigits
+from rnntrain.data.numbers.arrays import Arrays
+from rnntrain.data.numbers.sequences import NumbersCodec, StepClassesCodec
 from rnntrain.data.places import SHIPPED
-from rnntrain.data.sequences import NumbersCodec, StepClassesCodec
 from rnntrain.errors import UserError
 
 RNG = np.random.default_rng(0)

@@ -11,10 +11,10 @@ import torch
 from sounds import spoken, tone, write_letters, write_wav
 from training import differences
 
-from rnntrain.data.audio import Audio
-from rnntrain.data.classes import ClassCodec
-from rnntrain.data.joined import JoinedAudio
-from rnntrain.data.transcripts import TranscriptCodec
+from rnntrain.data.labelled.classes import ClassCodec
+from rnntrain.data.speech.audio import Audio
+from rnntrain.data.speech.joined import JoinedAudio
+from rnntrain.data.speech.transcripts import TranscriptCodec
 from rnntrain.errors import UserError
 
 pytest.importorskip("soundfile", reason="needs rnntrain[audio]")

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from rnntrain.data.bio import (
+from rnntrain.data.tagged.bio import (
     Span,
     first_violation,
     has_ends,

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from data.serving import Shelf, serving
 
-from rnntrain.data import download as module
-from rnntrain.data.download import Expected, check_url, download, git_blob_of
+from rnntrain.data.known import download as module
+from rnntrain.data.known.download import Expected, check_url, download, git_blob_of
 from rnntrain.errors import UserError
 
 CONTENT = random.Random(0).randbytes(200_000)

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from rnntrain.data.features import Extractor, FeatureSettings, mel, stack_frames
+from rnntrain.data.speech.features import Extractor, FeatureSettings, mel, stack_frames
 from rnntrain.errors import UserError
 
 # Computed once by kaldi-native-fbank 1.23.0 (the feature code of Kaldi, in float32) on `signal()` at 8000 Hz with

@@ -6,8 +6,8 @@ import hashlib
 
 import pytest
 
-from rnntrain.data.columns import Columns
 from rnntrain.data.places import SHIPPED
+from rnntrain.data.tagged.columns import Columns
 
 FOLDER = SHIPPED / "japanese_ner"
 

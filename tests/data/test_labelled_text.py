@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from rnntrain.data.classes import ClassCodec
-from rnntrain.data.labelled_text import LabelledText
+from rnntrain.data.labelled.classes import ClassCodec
+from rnntrain.data.labelled.labelled_text import LabelledText
 from rnntrain.data.places import SHIPPED
 from rnntrain.errors import UserError
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from data.test_labelled_text import csv_of, file_of
 
-from rnntrain.data.labelled_text import LabelledText
+from rnntrain.data.labelled.labelled_text import LabelledText
 from rnntrain.errors import UserError
 
 

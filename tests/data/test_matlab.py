@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rnntrain.data import matlab
-from rnntrain.data.matlab import read_matlab
+from rnntrain.data.numbers import matlab
+from rnntrain.data.numbers.matlab import read_matlab
 from rnntrain.errors import UserError
 
 TYPES = {"u1": (9, 2), "i4": (12, 5), "f8": (6, 9)}  # class and type of numbers in the file

@@ -23,7 +23,7 @@ from rnntrain.data.memory.latch import Latch
 from rnntrain.data.memory.parity import ModularArithmetic, Parity
 from rnntrain.data.memory.recall import AssociativeRecall, DelayedRecall, InductionHeads
 from rnntrain.data.memory.signals import MackeyGlass, MixedSines, mackey_glass
-from rnntrain.data.sequences import NumbersCodec, StepClassesCodec
+from rnntrain.data.numbers.sequences import NumbersCodec, StepClassesCodec
 from rnntrain.errors import UserError
 
 PROBLEMS: dict[str, Callable[..., MemoryProblem]] = {

@@ -9,8 +9,8 @@ import pytest
 from tasks.cases import MORSE
 from training import differences
 
-from rnntrain.data.morse import SYMBOLS, Morse
-from rnntrain.data.morse_code import CODE, Signal, durations, key, receive
+from rnntrain.data.speech.morse import SYMBOLS, Morse
+from rnntrain.data.speech.morse_code import CODE, Signal, durations, key, receive
 from rnntrain.errors import UserError
 
 RATE = 4000

@@ -7,7 +7,7 @@ from itertools import product
 
 import pytest
 
-from rnntrain.data.ngram import NGram
+from rnntrain.data.speech.ngram import NGram
 
 
 @pytest.mark.parametrize("order", [1, 2, 3])

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rnntrain.data import npz
-from rnntrain.data.npz import read_npz, sequences
+from rnntrain.data.numbers import npz
+from rnntrain.data.numbers.npz import read_npz, sequences
 from rnntrain.errors import UserError
 
 

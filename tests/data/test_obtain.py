@@ -10,9 +10,9 @@ import pytest
 from data.serving import Shelf, serving
 from data.test_unpack import write_tar, write_zip
 
-from rnntrain.data import catalog, download, obtain
-from rnntrain.data.catalog import ENTRIES, Entry, Source, find_entry
-from rnntrain.data.obtain import get, tree_digest
+from rnntrain.data.known import catalog, download, obtain
+from rnntrain.data.known.catalog import ENTRIES, Entry, Source, find_entry
+from rnntrain.data.known.obtain import get, tree_digest
 from rnntrain.data.places import resolve
 from rnntrain.errors import UserError
 from rnntrain.lock import hold_lock

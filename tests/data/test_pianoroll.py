@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from rnntrain.data.pianoroll import PianoRoll, PianoRollCodec, _moved
+from rnntrain.data.numbers.pianoroll import PianoRoll, PianoRollCodec, _moved
 from rnntrain.errors import UserError
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from sounds import tone, write_letters, write_wav
 
-from rnntrain.data.recordings import Entry, Found, assign_splits, find_recordings
+from rnntrain.data.speech.recordings import Entry, Found, assign_splits, find_recordings
 from rnntrain.errors import UserError
 
 HALVES = {"val": 0.25, "test": 0.0}

@@ -12,9 +12,9 @@ import pytest
 import torch
 from data.series_files import hourly, load, long_table, write
 
+from rnntrain.data.forecast.series import Series
+from rnntrain.data.forecast.series_codec import SeriesCodec
 from rnntrain.data.places import SHIPPED
-from rnntrain.data.series import Series
-from rnntrain.data.series_codec import SeriesCodec
 from rnntrain.errors import UserError
 
 

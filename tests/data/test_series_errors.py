@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from data.series_files import hourly, load, long_table, refused, write
 
-from rnntrain.data.series import Series
+from rnntrain.data.forecast.series import Series
 from rnntrain.errors import UserError
 
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from sounds import tone, write_wav
 
-from rnntrain.data.resample import resample
-from rnntrain.data.sound import at_rate, read_sound
+from rnntrain.data.speech.resample import resample
+from rnntrain.data.speech.sound import at_rate, read_sound
 from rnntrain.errors import UserError
 
 soundfile = pytest.importorskip("soundfile", reason="needs rnntrain[audio]")

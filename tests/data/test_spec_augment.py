@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from rnntrain.data.spec_augment import SpecAugment
+from rnntrain.data.speech.spec_augment import SpecAugment
 
 
 def test_masks_are_within_limits_and_padding_stays() -> None:

@@ -7,7 +7,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from rnntrain.data.stratify import stratified_split
+from rnntrain.data.labelled.stratify import stratified_split
 
 LABELS = ["a"] * 500 + ["b"] * 300 + ["c"] * 200
 

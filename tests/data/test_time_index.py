@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rnntrain.data.calendar import calendar_features, cycles_of
-from rnntrain.data.time_index import Frequency, infer_frequency, parse_times, read_time
+from rnntrain.data.forecast.calendar import calendar_features, cycles_of
+from rnntrain.data.forecast.time_index import Frequency, infer_frequency, parse_times, read_time
 
 
 @pytest.mark.parametrize(

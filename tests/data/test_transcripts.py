@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rnntrain.data.features import FeatureSettings
-from rnntrain.data.frontend import Frontend
-from rnntrain.data.transcripts import TranscriptCodec, frames_needed
+from rnntrain.data.speech.features import FeatureSettings
+from rnntrain.data.speech.frontend import Frontend
+from rnntrain.data.speech.transcripts import TranscriptCodec, frames_needed
 from rnntrain.errors import UserError
 
 

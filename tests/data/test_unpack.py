@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from rnntrain.data.unpack import Limits, unpack
+from rnntrain.data.known.unpack import Limits, unpack
 from rnntrain.errors import UserError
 
 LIMITS = Limits(files=10, size=1_000_000)

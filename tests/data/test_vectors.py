@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from rnntrain.data import source
-from rnntrain.data.vectors import read_vectors
+from rnntrain.data.tagged.vectors import read_vectors
 from rnntrain.errors import UserError
 
 WORDS = {"<unk>": 0, "cat": 1, "Dog": 2, "dog": 3, "Élan": 4}

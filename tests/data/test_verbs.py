@@ -11,8 +11,8 @@ from data.serving import serving
 from data.test_labelled_text import csv_of
 
 from rnntrain.completion import candidates
-from rnntrain.data import catalog
-from rnntrain.data.catalog import ENTRIES, Entry, Source
+from rnntrain.data.known import catalog
+from rnntrain.data.known.catalog import ENTRIES, Entry, Source
 from rnntrain.data.places import SHIPPED
 
 Cli = Callable[..., Answer]

@@ -125,7 +125,7 @@ def case_of(
 
 # Short texts, sent fast: few steps.
 MORSE = {
-    "_target_": "rnntrain.data.morse.Morse",
+    "_target_": "rnntrain.data.speech.morse.Morse",
     "batch_size": 6,
     "epoch_batches": 3,
     "eval_size": 8,
@@ -150,7 +150,7 @@ def audio_classification(folder: Path) -> Case:
     write_letters(folder / "letters")
     task = {"_target_": "rnntrain.tasks.classification.Classification", "pooling": "mean"}
     data = {
-        "_target_": "rnntrain.data.audio.Audio",
+        "_target_": "rnntrain.data.speech.audio.Audio",
         "path": str(folder / "letters"),
         "pattern": "{label}_{speaker}_{index}.wav",
         "target": "label",
@@ -169,7 +169,12 @@ def classification(folder: Path, task: dict[str, Any] | None = None, changes: di
     rows = [(name, signs[i % 3] * (1 + i % 7) + signs[(i * i) % 3]) for i in range(20) for name, signs in kinds.items()]
     path.write_text("label,text\n" + "".join(f"{label},{text}\n" for label, text in rows), encoding="utf-8")
     section = {"_target_": "rnntrain.tasks.classification.Classification", "linear_baseline": False, **(task or {})}
-    data = {"_target_": "rnntrain.data.labelled_text.LabelledText", "path": str(path), "unit": "char", "batch_size": 16}
+    data = {
+        "_target_": "rnntrain.data.labelled.labelled_text.LabelledText",
+        "path": str(path),
+        "unit": "char",
+        "batch_size": 16,
+    }
     data |= {"split_seed": 1, "min_count": 1}
     return case_of(folder, section, data, changes, initial_loss=math.log(3), overfit_loss=0.05)
 
@@ -204,7 +209,7 @@ def array_classification(folder: Path) -> Case:
     arrays = {"x_train": rng.normal(5.0, 2.0, (lengths.sum(), 3)), "lengths_train": lengths, "y_train": lengths % 3}
     folder.mkdir(parents=True, exist_ok=True)
     np.savez(folder / "arrays.npz", **arrays)
-    data = {"_target_": "rnntrain.data.arrays.Arrays", "path": str(folder / "arrays.npz"), "batch_size": 8}
+    data = {"_target_": "rnntrain.data.numbers.arrays.Arrays", "path": str(folder / "arrays.npz"), "batch_size": 8}
     task = {"_target_": "rnntrain.tasks.classification.Classification"}
     return case_of(folder, task, data, initial_loss=None, overfit_loss=0.05)
 
@@ -217,7 +222,11 @@ def music(folder: Path) -> Case:
         lengths = rng.integers(3, 12, 10)
         arrays |= {f"x_{split}": rng.random((lengths.sum(), 12)) < 0.2, f"lengths_{split}": lengths}
     np.savez(folder / "pieces.npz", **arrays)
-    data = {"_target_": "rnntrain.data.pianoroll.PianoRoll", "path": str(folder / "pieces.npz"), "batch_size": 6}
+    data = {
+        "_target_": "rnntrain.data.numbers.pianoroll.PianoRoll",
+        "path": str(folder / "pieces.npz"),
+        "batch_size": 6,
+    }
     data["transpose"] = 3
     task = {"_target_": "rnntrain.tasks.music.Music"}
     return case_of(folder, task, data, initial_loss=None, targets_per_step=True, overfit_loss=1.0, overfit_steps=200)
@@ -244,7 +253,7 @@ def write_tagged(folder: Path, sentences: int = 14) -> Path:
 def tagging(folder: Path, crf: bool = False, char_features: str = "lstm") -> Case:
     task = {"_target_": "rnntrain.tasks.tagging.Tagging", "crf": crf, "char_features": char_features}
     task |= {"char_size": 12, "once_dropout": 0.0}
-    data = {"_target_": "rnntrain.data.columns.Columns", "path": str(write_tagged(folder)), "batch_size": 6}
+    data = {"_target_": "rnntrain.data.tagged.columns.Columns", "path": str(write_tagged(folder)), "batch_size": 6}
     changes = {"model.embedding_size": 40, "model.bidirectional": True}
     loss = math.log(5)
     return case_of(folder, task, data, changes, initial_loss=loss, targets_per_step=True, overfit_loss=0.05)

@@ -11,7 +11,7 @@ from training import make_config
 from rnntrain.build import Experiment, build
 
 TASK: dict[str, Any] = {"_target_": "rnntrain.tasks.forecasting.Forecasting"}
-DATA: dict[str, Any] = {"_target_": "rnntrain.data.series.Series", "window": 24, "horizon": 6, "batch_size": 8}
+DATA: dict[str, Any] = {"_target_": "rnntrain.data.forecast.series.Series", "window": 24, "horizon": 6, "batch_size": 8}
 
 
 def sections(folder: Path, task: dict[str, Any], data: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -19,7 +19,7 @@ from training import make_config
 from rnntrain import commands, using
 from rnntrain.batch import Batch
 from rnntrain.build import Experiment, build
-from rnntrain.data.classes import ClassCodec, FeatureInputs
+from rnntrain.data.labelled.classes import ClassCodec, FeatureInputs
 from rnntrain.errors import UserError
 from rnntrain.models.pooling import PoolingKind
 from rnntrain.tasks.class_scores import class_scores, metric_names
@@ -40,7 +40,11 @@ def write(folder: Path, number: int = 60) -> Path:
 
 
 def experiment(folder: Path, task: dict[str, Any] | None = None, **changes: Any) -> Experiment:
-    data = {"_target_": "rnntrain.data.labelled_text.LabelledText", "path": str(write(folder)), "batch_size": 8}
+    data = {
+        "_target_": "rnntrain.data.labelled.labelled_text.LabelledText",
+        "path": str(write(folder)),
+        "batch_size": 8,
+    }
     sections = {
         "task": {"_target_": "rnntrain.tasks.classification.Classification", **(task or {})},
         "data": data | {"test_fraction": 0.2, "unit": "char"},

@@ -13,9 +13,9 @@ from training import make_config
 
 from rnntrain.batch import Batch
 from rnntrain.build import Experiment, build
-from rnntrain.data.features import FeatureSettings
-from rnntrain.data.frontend import Frontend
-from rnntrain.data.transcripts import TranscriptCodec
+from rnntrain.data.speech.features import FeatureSettings
+from rnntrain.data.speech.frontend import Frontend
+from rnntrain.data.speech.transcripts import TranscriptCodec
 from rnntrain.errors import UserError
 from rnntrain.tasks.ctc import CTC, CTCMetrics
 from rnntrain.tasks.ctc_decoding import best_path

@@ -13,7 +13,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from rnntrain.data.ngram import NGram
+from rnntrain.data.speech.ngram import NGram
 from rnntrain.tasks.ctc_decoding import LanguageWeights, beam_search, best_path, spans
 
 T, V = 5, 3

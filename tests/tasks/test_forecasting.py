@@ -16,19 +16,19 @@ from data.series_files import load, long_table, write
 from rnntrain.batch import Batch
 from rnntrain.build import Experiment, build
 from rnntrain.config import check, compose
-from rnntrain.data.series import Series
+from rnntrain.data.forecast.series import Series
 from rnntrain.errors import UserError
 from rnntrain.tasks.base import carry_nothing
-from rnntrain.tasks.forecast_baselines import GROWTH, LAST_VALUE, SEASONAL, methods, simple_forecast
-from rnntrain.tasks.forecast_heads import window_scale
-from rnntrain.tasks.forecast_outputs import (
+from rnntrain.tasks.forecast.baselines import GROWTH, LAST_VALUE, SEASONAL, methods, simple_forecast
+from rnntrain.tasks.forecast.heads import window_scale
+from rnntrain.tasks.forecast.outputs import (
     Forecast,
     PointOutput,
     QuantileOutput,
     StudentTOutput,
     student_t_quantile,
 )
-from rnntrain.tasks.forecast_units import Units
+from rnntrain.tasks.forecast.units import Units
 from rnntrain.tasks.forecasting import Forecasting
 from tasks.forecasting_cases import make, shops
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from rnntrain.data.pianoroll import PianoRoll, PianoRollCodec
+from rnntrain.data.numbers.pianoroll import PianoRoll, PianoRollCodec
 from rnntrain.pictures import pixels
 from tasks.cases import Case
 from tasks.cases import music as music_case

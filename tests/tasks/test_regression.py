@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from rnntrain.batch import Batch
-from rnntrain.data.classes import FeatureInputs
-from rnntrain.data.sequences import NumbersCodec, SymbolInputs
+from rnntrain.data.labelled.classes import FeatureInputs
+from rnntrain.data.numbers.sequences import NumbersCodec, SymbolInputs
 from rnntrain.errors import UserError
 from rnntrain.pictures import pixels
 from rnntrain.tasks.regression import Regression

@@ -8,7 +8,7 @@ import torch
 from rnntrain.batch import Batch
 from rnntrain.config import check
 from rnntrain.data.memory.parity import Parity
-from rnntrain.data.sequences import StepClassesCodec, SymbolInputs
+from rnntrain.data.numbers.sequences import StepClassesCodec, SymbolInputs
 from rnntrain.errors import UserError
 from rnntrain.pictures import pixels
 from rnntrain.tasks.step_classification import StepClassification

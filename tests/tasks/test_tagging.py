@@ -15,8 +15,8 @@ from training import make_config
 from rnntrain import commands, using
 from rnntrain.batch import Batch
 from rnntrain.build import Experiment, build, build_model
-from rnntrain.data.bio import first_violation
-from rnntrain.data.tag_codec import FIRST_CHAR, NUM_CHARS, SHAPE, UNKNOWN_ID, WORD, TagCodec
+from rnntrain.data.tagged.bio import first_violation
+from rnntrain.data.tagged.tag_codec import FIRST_CHAR, NUM_CHARS, SHAPE, UNKNOWN_ID, WORD, TagCodec
 from rnntrain.errors import UserError
 from rnntrain.models.tag_head import TagHead, TagScores
 from rnntrain.models.word_input import WordInput
@@ -32,7 +32,11 @@ TAGS = ["B-a", "B-b", "I-a", "I-b", "O"]
 def experiment_of(folder: Path, path: Path | None = None, **task: Any) -> Experiment:
     """Build a small tagger of the sentences of a file; half of them are for validation."""
     task = {"_target_": "rnntrain.tasks.tagging.Tagging", "char_size": 12, **task}
-    data = {"_target_": "rnntrain.data.columns.Columns", "path": str(path or write_tagged(folder)), "batch_size": 4}
+    data = {
+        "_target_": "rnntrain.data.tagged.columns.Columns",
+        "path": str(path or write_tagged(folder)),
+        "batch_size": 4,
+    }
     changes = {"task": task, "data": {**data, "val_fraction": 0.5}, "model.embedding_size": 32}
     return build(make_config(folder / "none.txt", changes))
 
@@ -164,7 +168,7 @@ def test_training_by_rules_leaves_probability_to_what_they_allow() -> None:
 def test_rules_do_not_bind_where_training_breaks_them(tmp_path: Path) -> None:
     path = tmp_path / "odd"
     path.write_text("a I-x\nb O\n\nc I-x\n\n" * 4, encoding="utf-8")
-    data = {"_target_": "rnntrain.data.columns.Columns", "path": str(path), "bio": "keep", "val_fraction": 0.5}
+    data = {"_target_": "rnntrain.data.tagged.columns.Columns", "path": str(path), "bio": "keep", "val_fraction": 0.5}
     task = {"_target_": "rnntrain.tasks.tagging.Tagging", "char_size": 12, "crf": True, "rules": "training"}
     changes = {"task": task, "data": data, "model.embedding_size": 32}
     experiment = build(make_config(tmp_path / "none.txt", changes))

@@ -8,9 +8,9 @@ from typing import Annotated
 
 import numpy as np
 
-from rnntrain.data.classes import FeatureInputs
+from rnntrain.data.labelled.classes import FeatureInputs
 from rnntrain.data.memory.base import Drawn, MemoryProblem, at_each_length, drawn_lengths, none_if_full
-from rnntrain.data.sequences import Baselines, NumbersCodec
+from rnntrain.data.numbers.sequences import Baselines, NumbersCodec
 from rnntrain.ranges import Fraction, PositiveInt, Range
 
 

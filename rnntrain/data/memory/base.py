@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from rnntrain.data.base import Codec
-from rnntrain.data.sequences import NumbersCodec, SequenceData, StepClassesCodec
+from rnntrain.data.numbers.sequences import NumbersCodec, SequenceData, StepClassesCodec
 from rnntrain.errors import UserError
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import math
 import numpy as np
 
 from rnntrain.data.memory.base import Drawn, MemoryProblem
-from rnntrain.data.sequences import Baselines, StepClassesCodec, SymbolInputs
+from rnntrain.data.numbers.sequences import Baselines, StepClassesCodec, SymbolInputs
 from rnntrain.ranges import PositiveInt
 
 

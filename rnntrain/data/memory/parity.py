@@ -10,7 +10,7 @@ from typing import Annotated
 import numpy as np
 
 from rnntrain.data.memory.base import Drawn, MemoryProblem, at_each_length, check_bounds, drawn_lengths, none_if_full
-from rnntrain.data.sequences import Baselines, StepClassesCodec, SymbolInputs
+from rnntrain.data.numbers.sequences import Baselines, StepClassesCodec, SymbolInputs
 from rnntrain.ranges import PositiveInt, Range
 
 PLUS, MINUS, TIMES = 0, 1, 2

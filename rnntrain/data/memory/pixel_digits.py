@@ -8,8 +8,8 @@ from typing import Annotated
 
 import numpy as np
 
-from rnntrain.data.array_rows import Rows
-from rnntrain.data.arrays import Arrays
+from rnntrain.data.numbers.array_rows import Rows
+from rnntrain.data.numbers.arrays import Arrays
 from rnntrain.ranges import NonNegativeInt, PositiveInt, Range
 
 SIDE = 8  # pixels of an image

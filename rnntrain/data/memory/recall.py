@@ -10,7 +10,7 @@ from typing import Annotated
 import numpy as np
 
 from rnntrain.data.memory.base import Drawn, MemoryProblem, at_each_length
-from rnntrain.data.sequences import Baselines, StepClassesCodec, SymbolInputs
+from rnntrain.data.numbers.sequences import Baselines, StepClassesCodec, SymbolInputs
 from rnntrain.errors import UserError
 from rnntrain.ranges import PositiveInt, Range
 

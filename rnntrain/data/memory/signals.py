@@ -11,9 +11,9 @@ from typing import Annotated, ClassVar
 import numpy as np
 
 from rnntrain.data.base import Codec
-from rnntrain.data.classes import FeatureInputs
+from rnntrain.data.labelled.classes import FeatureInputs
 from rnntrain.data.memory.base import TEST, TRAIN, VAL, Drawn, MemoryProblem, at_each_length
-from rnntrain.data.sequences import Baselines, NumbersCodec
+from rnntrain.data.numbers.sequences import Baselines, NumbersCodec
 from rnntrain.errors import UserError
 from rnntrain.ranges import PositiveInt, Range
 

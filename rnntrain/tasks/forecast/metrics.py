@@ -1,0 +1,132 @@
+"""Errors of forecasts, on the scale of the model and in the units that were measured, for each step of the horizon."""
+
+# B batch, S steps of the horizon, C targets, Q quantiles
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rnntrain.batch import Batch
+from rnntrain.data.forecast.series_codec import SeriesCodec
+from rnntrain.metrics import Metrics, Picture, Sum
+from rnntrain.tasks.forecast.outputs import Forecast, Output, pinball
+from rnntrain.tasks.forecast.units import Units
+
+PERCENT = 100.0
+
+
+class ForecastMetrics(Metrics):
+    """The metrics that `Forecasting` names; sums over all windows, steps and targets."""
+
+    def __init__(self, codec: SeriesCodec, output: Output) -> None:
+        self._units, self._output, self._horizon = Units(codec), output, codec.layout.horizon
+        self._loss, self._count = Sum(), Sum()
+        self._sums: dict[str, Tensor] = {}
+
+    def update(self, output: Any, batch: Batch, loss_sum: Tensor, count: Tensor) -> None:
+        assert isinstance(output, Forecast)
+        self._loss.add(loss_sum)
+        self._count.add(count)
+        # Of forecasts one step ahead over the window, only the last is one of the horizon.
+        params_BSCP = (output.params_BSCP[:, -1:] if output.one_step else output.params_BSCP).detach()
+        targets_BSC = batch.targets[:, : params_BSCP.shape[1]]
+        self._add_points(self._output.point(params_BSCP), targets_BSC, batch)
+        if self._output.levels:
+            self._add_quantiles(self._output.quantiles(params_BSCP), targets_BSC, batch)
+
+    def _add_points(self, point_BSC: Tensor, targets_BSC: Tensor, batch: Batch) -> None:
+        units = self._units
+        truth_BSC, forecast_BSC = units.measured(targets_BSC, batch), units.measured(point_BSC, batch)
+        scaled_BSC = (point_BSC - targets_BSC).to(torch.float64)
+        error_BSC, size_BSC = (forecast_BSC - truth_BSC).abs(), truth_BSC.abs()
+        both_BSC = size_BSC + forecast_BSC.abs()
+        naive_BSC = units.naive_error(batch).expand_as(error_BSC)
+        self._add("count", torch.ones_like(error_BSC))
+        self._add("scaled_square", scaled_BSC.square())
+        self._add("scaled_error", scaled_BSC.abs())
+        self._add("error", error_BSC)
+        self._add("square", error_BSC.square())
+        self._add("last_value_error", (units.level(batch) - truth_BSC).abs())
+        self._add("shares", _ratio(error_BSC, size_BSC))
+        self._add("positive", (truth_BSC > 0).to(torch.float64))
+        self._add("symmetric", _ratio(2 * error_BSC, both_BSC))
+        self._add("relative", _ratio(error_BSC, naive_BSC))
+        self._add("relative_count", (naive_BSC > 0).to(torch.float64))
+
+    def _add_quantiles(self, values_BSCQ: Tensor, targets_BSC: Tensor, batch: Batch) -> None:
+        levels = self._output.levels
+        truth_BSC = self._units.measured(targets_BSC, batch)
+        measured_BSCQ = self._units.measured_quantiles(values_BSCQ, batch)
+        self._add("pinball", pinball(measured_BSCQ, truth_BSC, levels).mean(-1))
+        self._add("scaled_pinball", pinball(values_BSCQ, targets_BSC, levels).mean(-1))
+        # In units: the same as on the scale of the model, but for sums of returns.
+        below_BSCQ = (truth_BSC[..., None] <= measured_BSCQ).to(torch.float64)
+        for q, level in enumerate(levels):
+            self._add(f"below {level:g}", below_BSCQ[..., q])
+        for low, high, share in self._output.bands:
+            inside_BSC = (truth_BSC >= measured_BSCQ[..., low]) & (truth_BSC <= measured_BSCQ[..., high])
+            self._add(_band(share), inside_BSC.to(torch.float64))
+
+    def _add(self, name: str, values_BSC: Tensor) -> None:
+        """Add up the values of each step of the horizon."""
+        sums_S = values_BSC.new_zeros(self._horizon, dtype=torch.float64)
+        sums_S[: values_BSC.shape[1]] = values_BSC.to(torch.float64).sum((0, 2))
+        self._sums[name] = self._sums[name] + sums_S if name in self._sums else sums_S
+
+    def compute(self) -> dict[str, float]:
+        totals = {name: float(sums_S.sum()) for name, sums_S in self._sums.items()}
+        count = totals["count"]
+        values = {
+            "loss": self._loss.value() / self._count.value(),
+            "scaled_mse": totals["scaled_square"] / count,
+            "scaled_mae": totals["scaled_error"] / count,
+            "mae": totals["error"] / count,
+            "rmse": (totals["square"] / count) ** 0.5,
+            "smape": PERCENT * totals["symmetric"] / count,
+        }
+        if totals["positive"] == count:
+            values["mape"] = PERCENT * totals["shares"] / count
+        if totals["relative_count"]:
+            values["mase"] = totals["relative"] / totals["relative_count"]
+        if totals["last_value_error"]:
+            # Rounded: the last value's own skill is 0, and not what float32 leaves of it.
+            values["skill"] = round(1 - totals["error"] / totals["last_value_error"], 6) + 0.0
+        for name in ("pinball", "scaled_pinball", *(_band(share) for _, _, share in self._output.bands)):
+            if name in totals:
+                values[name] = totals[name] / count
+        errors_S = self.by_step("error")
+        for step in sorted({1, (len(errors_S) + 1) // 2, len(errors_S)} if self._horizon > 1 else ()):
+            values[f"mae_h{step}"] = errors_S[step - 1]
+        return values
+
+    def by_step(self, name: str) -> list[float]:
+        """Return the mean of a sum at each step of the horizon that was forecast."""
+        counts_S = self._sums["count"]
+        known_S = counts_S > 0
+        means: list[float] = (self._sums[name][known_S] / counts_S[known_S]).tolist()
+        return means
+
+    def pictures(self) -> dict[str, Picture]:
+        from rnntrain.tasks.forecast import pictures as draw  # brings matplotlib
+
+        shown: dict[str, Picture] = {}
+        if self._horizon > 1:
+            errors_S, naive_S = self.by_step("error"), self.by_step("last_value_error")
+            shown["error by step"] = lambda: draw.error_by_step(errors_S, naive_S)
+        if self._output.levels:
+            count = float(self._sums["count"].sum())
+            shares = [float(self._sums[f"below {level:g}"].sum()) / count for level in self._output.levels]
+            shown["coverage"] = lambda: draw.coverage(self._output.levels, shares)
+        return shown
+
+
+def _band(share: float) -> str:
+    return f"coverage_{PERCENT * share:.3g}"
+
+
+def _ratio(above: Tensor, below: Tensor) -> Tensor:
+    """Return the ratio, and 0 where there is nothing to divide by."""
+    return torch.where(below > 0, above / torch.where(below > 0, below, 1.0), 0.0)
