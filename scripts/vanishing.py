@@ -65,7 +65,7 @@ def draw(accuracy: np.ndarray, curves: dict[str, list[float]], lags: list[int], 
 
     from rnntrain.pictures import COLOURS, STYLE, new_figure
 
-    figure = new_figure(10.5, 4.8)
+    figure = new_figure(12.0, 4.8)
     with matplotlib.rc_context(STYLE):
         left, right = figure.subplots(1, 2, width_ratios=(1, 1.15))
     image = left.imshow(accuracy, aspect="auto", cmap="cividis", vmin=0.25, vmax=1.0)
@@ -83,8 +83,8 @@ def draw(accuracy: np.ndarray, curves: dict[str, list[float]], lags: list[int], 
     right.axhline(0.01, color="black", linewidth=0.8, linestyle="--")
     right.set_ylim(1e-12, 2.0)
     right.set_xlabel("steps back from the loss")
-    right.set_title("gradient by the state of a new network, as a share of the largest")
-    right.legend(fontsize=7, loc="lower left", ncols=2)
+    right.set_title("a new network's gradient by its state (largest = 1)")
+    right.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
     figure.savefig(path, dpi=150)
 
 
