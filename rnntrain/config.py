@@ -234,9 +234,8 @@ def _check_rules(config: Config) -> None:
     """Check what only shows across sections. The constructors of tasks and data sets take values and read nothing."""
     task, data = config.task.build(), config.data.build()
     if task.causal and config.model.arguments.get("bidirectional"):
-        raise UserError(
-            "model.bidirectional=true: a bidirectional model cannot generate; set model.bidirectional=false"
-        )
+        what = "cannot generate" if task.generates else "sees what it is to predict from what came before"
+        raise UserError(f"model.bidirectional=true: a bidirectional model {what}; set model.bidirectional=false")
     if task.carries and not data.contiguous:
         fix = "set data.contiguous=true" if accepts(config.data.cls, "contiguous") else "choose the task with task="
         raise UserError(

@@ -67,7 +67,7 @@ def check_panel(panel: Panel, bounds: tuple[int, int, int], layout: Layout) -> N
             value = f"{values_T[0]:g} in all" if len(values_T) else "missing in all"
             raise UserError(
                 f"{which}: {name if name != 'value' else 'it'} is {value} rows to train on, so that there is nothing "
-                "to learn; leave it out"
+                "to learn; name the others in data.target=[…]"
             )
     if layout.transform != "none":
         low_T = (panel.values_TD[:, : layout.num_targets] <= 0).any(1) & panel.valid_T

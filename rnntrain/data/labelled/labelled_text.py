@@ -160,7 +160,9 @@ class LabelledText(DataSet):
         }
         for split, its in parts.items():
             if not its:
-                fix = f"give more rows, or a larger data.{split}_fraction" if split in shares else "give it rows"
+                fix = "give it rows"
+                if split in shares:
+                    fix = f"give more rows (equal texts stay in one split), or a larger data.{split}_fraction"
                 raise UserError(f"data.path={self.path}: the {split} split of {len(train)} rows is empty; {fix}")
         return {split: parts[split] for split in ("train", "val", "test") if split in parts}
 
