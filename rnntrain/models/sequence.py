@@ -4,9 +4,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from rnntrain.batch import Batch
@@ -123,3 +125,15 @@ class SequenceModel(nn.Module):
         x_BD = drop(self.input_dropout, self.input(inputs_B))
         y_BH, state = self.backbone.step(x_BD, state)
         return self.head(drop(self.output_dropout, y_BH)), state
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Switch dropout and the like off within the context, and gradients too; afterwards the model is as it was."""
+    training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        model.train(training)

@@ -18,6 +18,7 @@ from rnntrain.data.labelled.labelled_text import LabelledText
 from rnntrain.errors import UserError
 from rnntrain.metrics import Metrics, Picture, Sum
 from rnntrain.models.pooling import PooledLinear, PoolingKind
+from rnntrain.models.sequence import evaluating
 from rnntrain.ranges import NonNegativeInt, PositiveFloat
 from rnntrain.tasks.base import Task
 from rnntrain.tasks.class_scores import class_scores
@@ -131,7 +132,6 @@ class Classification(Task):
         pairs = zip(top.indices.tolist(), top.values.tolist(), strict=True)
         return [f"{codec.class_names[number]} ({probability:.2f})" for number, probability in pairs]
 
-    @torch.no_grad()
     def illustrate(self, model: nn.Module, data: DataSet, seed: int) -> dict[str, str | Picture]:
         """Return rows of val, drawn at random, each with its class, the predicted one and, if it is text, the text."""
         codec = data.codec
@@ -141,17 +141,16 @@ class Classification(Task):
         batches = list(data.eval_batches("val"))
         sizes = [batch.batch_size for batch in batches]
         drawn = np.random.default_rng(seed).permutation(sum(sizes))[: self.num_examples]
-        training, device = model.training, next(model.parameters()).device
-        model.eval()
+        device = next(model.parameters()).device
         lines = []
         for number, row in sorted(_places(drawn, sizes)):
             batch = _row(batches[number], row)
-            output, _ = model(batch.to(device))
+            with evaluating(model):
+                output, _ = model(batch.to(device))
             [predicted] = self.decode(output, batch, codec)
             true = codec.class_names[int(batch.targets[0])]
             mark = "right" if predicted.rpartition(" (")[0] == true else "WRONG"
             lines.append(f"{mark}  {true} → {predicted}{_shown(batch, codec)}")
-        model.train(training)
         return {"predictions on val (true → predicted)": "\n".join(lines)}
 
     def baselines(self, data: DataSet, split: str) -> dict[str, dict[str, float]]:

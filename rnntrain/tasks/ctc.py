@@ -17,7 +17,7 @@ from rnntrain.data.speech.transcripts import TranscriptCodec
 from rnntrain.edit_distance import edit_distance
 from rnntrain.errors import UserError
 from rnntrain.metrics import Metrics, Picture, Sum
-from rnntrain.models.sequence import SequenceModel
+from rnntrain.models.sequence import SequenceModel, evaluating
 from rnntrain.ranges import NonNegativeFloat, NonNegativeInt
 from rnntrain.tasks.base import Task
 from rnntrain.tasks.ctc_decoding import LanguageWeights, beam_search, best_path
@@ -188,13 +188,8 @@ def references(batch: Batch, codec: TranscriptCodec) -> list[str]:
     return [codec.decode(row[:length]) for row, length in rows]
 
 
-@torch.no_grad()
 def _infer(model: SequenceModel, batch: Batch) -> Tensor:
     """Return the output of a model in its evaluating state, and leave it in the one it was in."""
-    training = model.training
-    model.eval()
-    try:
+    with evaluating(model):
         output: Tensor = model(batch.to(next(model.parameters()).device))[0]
-    finally:
-        model.train(training)
     return output

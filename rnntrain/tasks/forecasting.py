@@ -4,8 +4,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import pairwise
 from typing import Any, Literal
 
@@ -19,7 +17,7 @@ from rnntrain.data.forecast.series import Series
 from rnntrain.data.forecast.series_codec import SeriesCodec
 from rnntrain.errors import UserError
 from rnntrain.metrics import Metrics, Picture
-from rnntrain.models.sequence import SequenceModel
+from rnntrain.models.sequence import SequenceModel, evaluating
 from rnntrain.ranges import DropoutRate, PositiveInt
 from rnntrain.tasks.base import Task
 from rnntrain.tasks.forecast.heads import DirectHead, RecursiveHead, SegmentHead, WindowInput, WindowNorm
@@ -195,17 +193,6 @@ class Forecasting(Task):
         from rnntrain.tasks.forecast.baselines import baselines
 
         return baselines(data, split)
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Switch dropout off within the context."""
-    training = model.training
-    model.eval()
-    try:
-        yield
-    finally:
-        model.train(training)
 
 
 def _check_levels(levels: list[float]) -> None:

@@ -16,6 +16,7 @@ from rnntrain.batch import Batch
 from rnntrain.data.base import Codec, DataSet
 from rnntrain.data.numbers.sequences import SequenceData, StepClassesCodec
 from rnntrain.metrics import Metrics, Picture, Sum
+from rnntrain.models.sequence import evaluating
 from rnntrain.tasks.base import Task
 from rnntrain.tasks.counted import PerStep, counted_steps, of_each_length
 from rnntrain.tasks.inputs import make_input_layer
@@ -69,11 +70,8 @@ class StepClassification(Task):
         """Return the first rows of the validation set: what was due, and what the model says."""
         assert isinstance(data.codec, StepClassesCodec)
         batch = next(iter(data.eval_batches("val"))).to(next(model.parameters()).device)
-        training = model.training
-        model.eval()
-        with torch.no_grad():
+        with evaluating(model):
             output, _ = self.infer(model, batch, None)
-        model.train(training)
         due, said = _named(batch.targets, batch, data.codec), self.decode(output, batch, data.codec)
         pairs = list(zip(due, said, strict=True))[:SHOWN_ROWS]
         return {"predictions": "\n".join(f"due   {a}\nmodel {b}" for a, b in pairs)}

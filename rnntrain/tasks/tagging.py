@@ -21,6 +21,7 @@ from rnntrain.data.tagged.vectors import read_vectors
 from rnntrain.errors import UserError
 from rnntrain.metrics import Metrics, Picture
 from rnntrain.models.crf import Rules
+from rnntrain.models.sequence import evaluating
 from rnntrain.models.tag_head import TagHead, TagScores
 from rnntrain.models.word_input import CharFeatures, WordInput
 from rnntrain.ranges import DropoutRate, NonNegativeFloat, NonNegativeInt, PositiveInt
@@ -153,15 +154,10 @@ class Tagging(Task):
             results.add(true, predicted)
         return {"most frequent tag": results.metrics()}
 
-    @torch.no_grad()
     def _predict(self, model: nn.Module, batch: Batch) -> list[int]:
-        training = model.training
-        model.eval()
-        try:
+        with evaluating(model):
             batch = batch.to(next(model.parameters()).device)
             output, _ = self.infer(model, batch, None)
-        finally:
-            model.train(training)
         tags: list[int] = output.best(batch.lengths_B)[0].tolist()
         return tags
 
