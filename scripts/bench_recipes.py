@@ -93,9 +93,9 @@ def row(name: str, recipe: Recipe, outcomes: list[Outcome], seeds: list[int]) ->
     cells = [
         name,
         recipe.metric,
-        f"{median:.4f}",
-        f"{worst:.4f}",
-        f"{statistics.median(outcome.validation for outcome in outcomes):.4f}",
+        f"{median:.4g}",
+        f"{worst:.4g}",
+        f"{statistics.median(outcome.validation for outcome in outcomes):.4g}",
         f"{'≥' if recipe.larger_is_better else '≤'} {recipe.goal:g}, {'reached' if reached else 'missed'}",
         baselines or "–",
         f"{statistics.median(outcome.minutes for outcome in outcomes):.1f}",
