@@ -14,8 +14,8 @@ from rnntrain.settings import Precision
 from rnntrain.trainer import Trainer
 
 # A step that takes so long is that of a model large enough to keep all cores busy; it is measured no further.
-LONG_STEP_SECONDS = 0.1
-LONG_FIRST_STEP_SECONDS = 0.5  # which also pays for buffers
+LONG_STEP_SECONDS = 0.03
+LONG_FIRST_STEP_SECONDS = 0.1  # which also pays for buffers
 ROUNDS = 3
 
 
