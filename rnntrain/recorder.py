@@ -69,8 +69,9 @@ class Recorder(Watcher):
     def _diagnose(self, trainer: Trainer, gradients: GradientLog) -> dict[str, str | Picture]:
         diagnoses = diagnose_trainer(trainer)
         self.logger.scalars(trainer.step, gradients.scalars(trainer, diagnoses))
-        self.logger.message(words(diagnoses))
-        return {"gradients": words(diagnoses), "gradients by lag": picture(diagnoses)}
+        text = words(diagnoses)
+        self.logger.message(text)
+        return {"gradients": text, "gradients by lag": picture(diagnoses)}
 
     def save(self, trainer: Trainer, reason: str) -> None:
         # The best, the interval and the end may fall on one step, and save one state. That of a step which this process

@@ -11,6 +11,9 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, nn
 
+# Far beyond any pre-activation, so that a sigmoid is exactly 0 or 1, and within float16, which ends at 65504.
+SATURATED = 1e4
+
 # A tensor whose first dimension is the batch, or a tuple of states: a stack of layers nests those of its cells.
 State: TypeAlias = Any
 
@@ -72,6 +75,11 @@ class Cell(Recurrent):
             outputs.append(y_BH)
         y_BTH = torch.stack(outputs, 1)
         return (y_BTH if lengths_B is None else zero_padding(y_BTH, lengths_B)), state
+
+
+def known_to_be_full(lengths_B: Tensor, num_steps: int) -> bool:
+    """Say whether no row is padded, as far as that can be known without making the host wait for a GPU."""
+    return not lengths_B.is_cuda and bool((lengths_B >= num_steps).all())
 
 
 def zero_padding(x_BTD: Tensor, lengths_B: Tensor) -> Tensor:

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from rnntrain.cells.base import SATURATED
 from rnntrain.cells.init import Init, initialize, start_memory_
-from rnntrain.cells.lstm_scan import SATURATED
 from rnntrain.cells.projected import ProjectedCell
 from rnntrain.ranges import MemorySpan, PositiveInt
 

@@ -12,13 +12,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rnntrain.cells.base import Recurrent, last_valid, zero_padding
+from rnntrain.cells.base import SATURATED, Recurrent, known_to_be_full, last_valid, zero_padding
 from rnntrain.cells.init import Init, initialize, start_memory_
 from rnntrain.native import library, recurrence
 from rnntrain.ranges import MemorySpan, PositiveInt
 
-# Far beyond any pre-activation, so that a sigmoid is exactly 0 or 1, and within float16, which ends at 65504.
-SATURATED = 1e4
 # From this width on the products outweigh all else, and PyTorch's kernel (oneDNN) is at least as fast as ours.
 LARGE = 512
 
@@ -92,7 +90,7 @@ class LSTM(Recurrent):
                 recurrence.LSTM, x_BTD, (h_BH, c_BH), weight_ih, weight_hh, bias_ih, bias_hh, lengths_B=lengths_B
             )
             return y_BTH, (last_h_BH, last_c_BH)
-        if lengths_B is None or _known_to_be_full(lengths_B, x_BTD.shape[1]):
+        if lengths_B is None or known_to_be_full(lengths_B, x_BTD.shape[1]):
             y_BTH, (h_1BH, c_1BH) = self.lstm(x_BTD, (h_BH[None], c_BH[None]))
             return y_BTH, (h_1BH[0], c_1BH[0])
         y_BTH, last_c_BH = self._forward_padded(x_BTD, h_BH, c_BH, lengths_B)
@@ -141,11 +139,6 @@ class LSTM(Recurrent):
     def _products(self, x_BD: Tensor, h_BH: Tensor) -> tuple[Tensor, ...]:
         weight_ih, weight_hh, bias_ih, bias_hh = self.lstm.all_weights[0]
         return (F.linear(x_BD, weight_ih, bias_ih) + F.linear(h_BH, weight_hh, bias_hh)).chunk(4, -1)
-
-
-def _known_to_be_full(lengths_B: Tensor, num_steps: int) -> bool:
-    # On a GPU the answer would make the host wait at every layer, which costs more than the flag does.
-    return not lengths_B.is_cuda and bool((lengths_B >= num_steps).all())
 
 
 @contextlib.contextmanager

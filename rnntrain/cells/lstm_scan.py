@@ -11,8 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# Far beyond any pre-activation, so that a sigmoid is exactly 0 or 1, and within float16, which ends at 65504.
-SATURATED = 1e4
+from rnntrain.cells.base import SATURATED
 
 
 class LSTMWeights(NamedTuple):

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rnntrain.cells.base import Cell, State, select_rows, zero_padding
+from rnntrain.cells.base import Cell, State, known_to_be_full, select_rows, zero_padding
 
 
 class ProjectedCell(Cell):
@@ -71,8 +71,3 @@ class ProjectedCell(Cell):
             state = new_state if valid_B is None else select_rows(valid_B, new_state, state)
             outputs.append(y_BH)
         return torch.stack(outputs), state
-
-
-def known_to_be_full(lengths_B: Tensor, num_steps: int) -> bool:
-    """Say whether no row is padded, as far as that can be known without making the host wait for a GPU."""
-    return not lengths_B.is_cuda and bool((lengths_B >= num_steps).all())

@@ -8,9 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rnntrain.cells.base import last_valid
+from rnntrain.cells.base import SATURATED, last_valid
 from rnntrain.cells.init import Init, initialize, start_memory_, uniform_
-from rnntrain.cells.lstm_scan import SATURATED
 from rnntrain.cells.noise import Dropped, Noise, draw_noise
 from rnntrain.cells.noisy_gru_scan import NoisyGRUWeights, noisy_gru_scan, noisy_gru_step
 from rnntrain.cells.projected import ProjectedCell

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -78,7 +78,7 @@ class Case:
 
     def row(self, index: int) -> Batch:
         """Return one row as a batch of its own, without padding."""
-        alone = take(self.batch, torch.tensor([index]))
+        alone = self.batch.take(torch.tensor([index]))
         if self.batch.lengths_B is None:
             return alone
         return replace(self.cut(alone, int(self.batch.lengths_B[index])), lengths_B=None)
@@ -87,11 +87,6 @@ class Case:
 def change(batch: Batch, names: tuple[str, ...], function: Callable[[Tensor], Tensor]) -> Batch:
     """Return the batch with a function applied to some of the fields that it has."""
     return replace(batch, **{name: function(part) for name in names if (part := getattr(batch, name)) is not None})
-
-
-def take(batch: Batch, index_B: Tensor) -> Batch:
-    """Return some rows of a batch."""
-    return change(batch, tuple(f.name for f in fields(batch)), lambda part: part[index_B])
 
 
 def language_modeling(folder: Path) -> Case:

@@ -24,7 +24,7 @@ from rnntrain.errors import Interrupted
 from rnntrain.recorder import Recorder
 from rnntrain.run import RunDir
 from rnntrain.trainer import Trainer
-from tasks.cases import FIXED_LENGTH, TASKS, Case, take
+from tasks.cases import FIXED_LENGTH, TASKS, Case
 
 
 @pytest.fixture(params=TASKS)
@@ -109,7 +109,7 @@ def test_rows_do_not_depend_on_what_they_were_batched_with(case: Case) -> None:
 
 
 def test_order_of_rows_does_not_matter(case: Case) -> None:
-    turned = take(case.batch, torch.arange(case.batch.batch_size).flip(0))
+    turned = case.batch.take(torch.arange(case.batch.batch_size).flip(0))
     close(case.loss(turned), case.loss(case.batch))
     assert case.metrics(turned) == pytest.approx(case.metrics(case.batch), rel=1e-5)
 
@@ -119,7 +119,7 @@ def test_loss_is_a_sum_over_what_is_counted(case: Case) -> None:
     assert loss_sum.shape == count.shape == ()
     assert loss_sum.requires_grad
     assert not count.requires_grad
-    twice = take(case.batch, torch.arange(case.batch.batch_size).repeat(2))
+    twice = case.batch.take(torch.arange(case.batch.batch_size).repeat(2))
     close(case.loss(twice), (2 * loss_sum, 2 * count))
 
 
