@@ -66,8 +66,9 @@ def build(config: Config, *, codec: Codec | None = None, watcher: Watcher | None
             f"({type(data.codec).__name__}); choose another data="
         )
     model = build_model(config, task, data.codec).to(device)
-    if task.generates and model.backbone.bidirectional:
-        raise UserError("model.cell: outputs depend on later inputs, which cannot generate; set model.cell.causal=true")
+    if task.causal and model.backbone.bidirectional:
+        what = "which cannot generate" if task.generates else "among them those it is to predict"
+        raise UserError(f"model.cell: outputs depend on later inputs, {what}; set model.cell.causal=true")
     trainer = Trainer(
         model,
         task,

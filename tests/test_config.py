@@ -439,3 +439,10 @@ def test_wrong_cells_of_a_stack_are_refused(override: str, parts: list[str]) -> 
     with pytest.raises(UserError) as error:
         check(compose([override]))
     assert all(part in str(error.value) for part in parts)
+
+
+def test_an_encoder_is_refused_where_it_would_see_what_it_is_to_predict() -> None:
+    """`model.bidirectional` says nothing of a cell that reads both directions by itself."""
+    words = ["task=step_classification", "data=delayed_recall", "model/cell=transformer", "model.cell.causal=false"]
+    with pytest.raises(UserError, match=r"among them those it is to predict; set model\.cell\.causal=true"):
+        build(check(compose(words)))
