@@ -11,8 +11,8 @@ from rnntrain.checking import choices_of
 from rnntrain.config_files import GROUPS, choices, read_choice
 from rnntrain.settings import DeviceSettings, RunSettings, TopSettings, TrainerSettings
 from rnntrain.targets import SLOTS
+from rnntrain.verbs import VERBS
 
-VERBS = ("train", "resume", "eval", "sample", "diagnose", "check", "data", "build", "info", "completion")
 _SECTIONS = {"": TopSettings, "trainer": TrainerSettings, "run": RunSettings, "device": DeviceSettings}
 DATA_VERBS = ("list", "get", "show")
 SHELLS = ("bash", "zsh", "fish")
@@ -61,11 +61,12 @@ def candidates(words: Sequence[str]) -> list[str]:
     if len(words) <= 1:
         return [verb for verb in VERBS if verb.startswith(last)]
     verb = words[0]
-    if verb in ("train", "check"):
+    takes = VERBS[verb].takes if verb in VERBS else "other"
+    if takes == "config":
         return _overrides(last)
     if verb == "data":
         return _data(words)
-    if verb in ("resume", "eval", "sample", "diagnose"):
+    if takes == "run":
         return [str(path.parent) for path in Path("outputs").glob("*/*/config.yaml") if str(path).startswith(last)]
     offered = {
         "info": [f"{group}/{name}" for group in GROUPS for name in choices(group)],

@@ -17,6 +17,7 @@ from commandline import TINY, Answer, environment, write_configs, write_package
 
 from rnntrain import commands, durable
 from rnntrain.errors import NonFiniteError
+from rnntrain.verbs import VERBS
 
 Cli = Callable[..., Answer]
 Refused = Callable[..., str]
@@ -340,11 +341,11 @@ def test_sample_numbers_several_samples(trained_run: Path, run_cli: Cli) -> None
 def test_help_names_every_verb(words: list[str], run_cli: Cli) -> None:
     answer = run_cli(*words)
     assert answer.code == 0
-    for verb in ("train", "resume", "eval", "sample", "check", "info", "completion"):
+    for verb in VERBS:
         assert f"rnntrain {verb}" in answer.out
 
 
-@pytest.mark.parametrize("verb", ["train", "resume", "eval", "sample", "check", "info", "completion"])
+@pytest.mark.parametrize("verb", [verb for verb in VERBS if verb != "data"])
 def test_each_verb_explains_itself(verb: str, run_cli: Cli) -> None:
     answer = run_cli(verb, "--help")
     assert answer.code == 0

@@ -1,0 +1,66 @@
+"""The verbs of the command: the only list of them. A new verb is a function in a module here, and an entry.
+
+A verb's function takes the arguments that follow its name and returns an exit code. It imports what it needs when it is
+called: torch takes over a second, and most mistakes are answered without it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import Literal, NamedTuple
+
+
+class Verb(NamedTuple):
+    """A verb as `rnntrain` lists it.
+
+    Attributes:
+        function: `module:function`, the module in this package.
+        arguments: as the list shows them.
+        summary: what it does, in one line.
+        takes: what its words complete to: keys of a config, folders of runs, or what the completion knows of it.
+    """
+
+    function: str
+    arguments: str
+    summary: str
+    takes: Literal["config", "run", "other"] = "other"
+
+    def load(self) -> Callable[[list[str]], int]:
+        """Return the function that runs the verb."""
+        module, _, name = self.function.partition(":")
+        function: Callable[[list[str]], int] = getattr(import_module(f"{__name__}.{module}"), name)
+        return function
+
+
+VERBS = {
+    "train": Verb("training:train", "[key=value …]", "train; every key has a default", "config"),
+    "resume": Verb(
+        "training:resume", "[RUN] [key=value …]", "go on with a run that was stopped, or whose limit you raise", "run"
+    ),
+    "eval": Verb("trained:evaluate", "RUN [--split val]", "evaluate a run's best weights", "run"),
+    "sample": Verb("trained:sample", "RUN [--prompt TEXT]", "write text with a trained language model", "run"),
+    "diagnose": Verb(
+        "trained:diagnose", "RUN", "how far back its gradients reach, in numbers, words and a picture", "run"
+    ),
+    "check": Verb("training:check", "[key=value …]", "check a config and its data without training", "config"),
+    "data": Verb(
+        "looking:data", "list|get|show [NAME]", "known data sets, getting them, and what is in them or in yours"
+    ),
+    "build": Verb("looking:build", "", "compile the fast kernels of recurrent cells, once"),
+    "info": Verb("looking:info", "[WHAT]", "what there is to choose from; versions and devices"),
+    "completion": Verb("looking:completion", "SHELL", "print a completion script for bash, zsh or fish"),
+}
+
+
+def usage() -> str:
+    """Return what `rnntrain` without a verb prints."""
+    signatures = {name: f"rnntrain {name} {verb.arguments}".rstrip() for name, verb in VERBS.items()}
+    width = max(map(len, signatures.values()))
+    lines = (f"  {signatures[name]:<{width}}  {verb.summary}" for name, verb in VERBS.items())
+    return "\n".join(("rnntrain: train recurrent neural networks from one command", "", *lines, "", _EXIT_CODES, ""))
+
+
+_EXIT_CODES = """\
+`rnntrain VERB --help` says more. Exit codes: 0 done, 2 a mistake in what was given, 75 interrupted and
+saved (`rnntrain resume` goes on), 1 a fault of ours (`--debug` shows where)."""
