@@ -1,0 +1,68 @@
+"""Every command in the guides runs, in the order in which a reader meets it, in one folder a page.
+
+What is in a ```bash or ```python block of docs/*.md is run as it stands, with two exceptions that a comment just before
+the block can ask for:
+
+- `<!-- in tests with: key=value … -->` adds overrides to each `rnntrain train` of the block, so that it takes seconds;
+- `<!-- not in tests: REASON -->` leaves it out.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from commandline import REPOSITORY, environment
+
+PAGES = sorted((REPOSITORY / "docs").glob("*.md"))
+_BLOCK = re.compile(
+    r"(?:<!-- (?P<ask>in tests with|not in tests): (?P<what>[^>]*?) -->\s*)?"
+    r"^```(?P<language>bash|python)\n(?P<text>.*?)^```$",
+    re.DOTALL | re.MULTILINE,
+)
+# `rnntrain train …` anywhere in a block gets the block's own overrides, whatever else stands on the line.
+_SHELL = """\
+set -eo pipefail
+rnntrain() {{
+  if [ "$1" = train ]; then shift; set -- train "$@" $IN_TESTS_WITH; fi
+  "{python}" -m rnntrain "$@"
+}}
+python() {{ "{python}" "$@"; }}
+"""
+
+
+class Block(NamedTuple):
+    """A block that runs, with the overrides that make it short."""
+
+    language: str
+    text: str
+    overrides: str
+
+
+def blocks_of(page: Path) -> list[Block]:
+    """Return what of a page is run."""
+    found = _BLOCK.finditer(page.read_text(encoding="utf-8"))
+    return [
+        Block(block["language"], block["text"], (block["what"] or "") if block["ask"] == "in tests with" else "")
+        for block in found
+        if block["ask"] != "not in tests"
+    ]
+
+
+@pytest.mark.parametrize("page", [pytest.param(page, id=page.stem) for page in PAGES])
+def test_every_command_of_a_page_runs(page: Path, tmp_path: Path) -> None:
+    variables = {name: value for name, value in environment().items() if name != "RNNTRAIN_DATA"}
+    variables |= {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / ".cache"), "COLUMNS": "120"}
+    for block in blocks_of(page):
+        variables["IN_TESTS_WITH"] = block.overrides
+        shell = _SHELL.format(python=sys.executable)
+        command = ["bash", "-c", shell + block.text] if block.language == "bash" else [sys.executable, "-c", block.text]
+        ended = subprocess.run(command, cwd=tmp_path, env=variables, capture_output=True, text=True, check=False)
+        assert ended.returncode == 0, (
+            f"{page.name}:\n{block.text}\n{ended.stdout[-2000:]}{os.linesep}{ended.stderr[-2000:]}"
+        )
