@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from functools import partial
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 SHOWN_STEPS = 40
 SHOWN_ROWS = 3
+LONG_RUN = 5  # of one class
 
 
 class StepClassification(Task):
@@ -150,7 +152,13 @@ def _named(classes_BT: Tensor, batch: Batch, codec: StepClassesCodec) -> list[st
     mask_BT = counted_steps(batch)
     mask_BT = torch.ones_like(classes_BT, dtype=torch.bool) if mask_BT is None else mask_BT
     rows = [classes_T[mask_T].tolist() for classes_T, mask_T in zip(classes_BT.cpu(), mask_BT.cpu(), strict=True)]
-    return [
-        " ".join(codec.class_names[number] for number in row[:SHOWN_STEPS]) + (" …" if len(row) > SHOWN_STEPS else "")
-        for row in rows
-    ]
+    return [_shortened([codec.class_names[number] for number in row]) for row in rows]
+
+
+def _shortened(names: list[str]) -> str:
+    """Write a long run of one class as its length: in a copying task what matters comes after a hundred blanks."""
+    parts: list[str] = []
+    for name, run in groupby(names):
+        length = len(list(run))
+        parts += [name] * length if length < LONG_RUN else [f"{name} ×{length}"]
+    return " ".join(parts[:SHOWN_STEPS]) + (" …" if len(parts) > SHOWN_STEPS else "")
