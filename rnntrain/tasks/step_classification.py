@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,9 @@ from rnntrain.tasks.inputs import make_input_layer
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from rnntrain.models.sequence import SequenceModel
+    from rnntrain.predicting.predictor import Predictor
 
 SHOWN_STEPS = 40
 SHOWN_ROWS = 3
@@ -67,6 +71,12 @@ class StepClassification(Task):
         """Return each row's classes at its counted steps."""
         assert isinstance(codec, StepClassesCodec)
         return _named(output.argmax(-1), batch, codec)
+
+    def predictor(self, codec: Codec, model: SequenceModel, reading: Mapping[str, Any] | None = None) -> Predictor:
+        assert isinstance(codec, StepClassesCodec)
+        from rnntrain.predicting.classes import StepClassPredictor  # only to predict
+
+        return StepClassPredictor(self, codec, model, reading or {})
 
     def illustrate(self, model: nn.Module, data: DataSet, seed: int) -> dict[str, Any]:
         """Return the first rows of the validation set: what was due, and what the model says."""
