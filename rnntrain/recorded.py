@@ -54,6 +54,19 @@ def as_it_began(run: RunDir, config: Config) -> Config:
     return replace(config, top=replace(config.top, **chosen))
 
 
+def anywhere(config: Config, overrides: Sequence[str]) -> Config:
+    """Let a model that was trained on a device or with kernels that are not here compute with those that are.
+
+    What the user names stays as named.
+    """
+    named = {override.partition("=")[0].lstrip("+").partition(".")[0] for override in overrides}
+    if "device" not in named and config.device.kind == "cuda":
+        config = replace(config, device=replace(config.device, kind="auto", index=0))
+    if "kernels" not in named and config.top.kernels == "native":
+        config = replace(config, top=replace(config.top, kernels="auto"))
+    return config
+
+
 def codec_of(config: Config, tree: dict[str, Any]) -> Codec:
     """Return the codec that a checkpoint holds."""
     task: Task = config.task.build()

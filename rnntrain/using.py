@@ -18,7 +18,7 @@ from rnntrain.evaluation import evaluate_all
 from rnntrain.gradient_log import diagnose_trainer, picture, table_lines, words
 from rnntrain.models.sequence import SequenceModel
 from rnntrain.native import library
-from rnntrain.recorded import checkpoint_of, codec_of, config_of
+from rnntrain.recorded import anywhere, checkpoint_of, codec_of, config_of
 from rnntrain.run import RunDir, open_run
 from rnntrain.sample import SamplingOptions, stream_text
 from rnntrain.tasks.base import Task
@@ -29,6 +29,16 @@ if TYPE_CHECKING:
 
 # What may be other than when the run was trained: where it computes, and what it reads.
 READABLE = ("device", "precision", "threads", "kernels", "plugins", "data.path", "data.val_path", "data.test_path")
+# How files that the run has never seen are read, where not as its own.
+READING = tuple(
+    f"data.{key}"
+    for key in (
+        *("text", "label", "delimiter", "header", "quotes"),
+        *("token_column", "tag_column", "comments", "bio", "alternatives"),
+        *("time", "series", "gaps", "missing", "time_format", "time_zone", "eval_stride"),
+        *("resample", "stereo", "pattern", "path_field", "text_field"),
+    )
+)
 
 
 @dataclass
@@ -85,7 +95,7 @@ def load(path: Path | str, overrides: Sequence[str] = ()) -> Loaded:
         UserError: if it is not a run, or its checkpoint is damaged.
     """
     run = open_run(Path(path))
-    config = config_of(run, overrides, READABLE)
+    config = anywhere(config_of(run, overrides, (*READABLE, *READING)), overrides)
     tree = load_checkpoint(checkpoint_of(Path(path), run))
     task: Task = config.task.build()
     codec = task.codec_type.from_state(tree["codec"])

@@ -45,6 +45,9 @@ class ClassPredictor(Predictor):
     def no_target(self, example: Example) -> np.ndarray:
         return np.zeros((), np.int64)
 
+    def said(self, record: Record) -> str:
+        return f"{record['label']}\t{record['probability']:.4f}"
+
     def records(self, output: ClassLogits, batch: Batch, examples: Sequence[Example]) -> list[Record]:
         names = self.codec.class_names
         listed = min(len(names), MOST_PROBABILITIES)
@@ -82,6 +85,9 @@ class StepClassPredictor(Predictor):
 
     def no_target(self, example: Example) -> np.ndarray:
         return np.zeros(len(example.inputs), np.int64)
+
+    def said(self, record: Record) -> str:
+        return " ".join(record["labels"])
 
     def records(self, output: Tensor, batch: Batch, examples: Sequence[Example]) -> list[Record]:
         top = output.float().softmax(-1).max(-1)

@@ -117,6 +117,25 @@ class ForecastPredictor(Predictor):
         records = self._records(_joined(told, self.horizon), examples)
         return [{**each.shown, **record} for each, record in zip(examples, records, strict=True)]
 
+    def lines(self, record: Record) -> list[str]:
+        title = record.get("series") or record.get("source") or ""
+        lines = [title] if title else []
+        for row in self.rows(record):
+            named = f"{row['target']}  " if len(self.layout.targets) > 1 else ""
+            band = f"  {row['lower']:>12g} to {row['upper']:<12g}" if "lower" in row else ""
+            lines.append(f"{row['date']}  {named}{row['forecast']:>12g}{band}".rstrip())
+        return lines
+
+    def rows(self, record: Record) -> list[Record]:
+        """Return one row for each target and step, as a table of series has them."""
+        rows: list[Record] = []
+        for target, told in record["targets"].items():
+            bands = ("lower", "upper") if "lower" in told else ()
+            for step, date in enumerate(record["dates"]):
+                row = {"series": record["series"], "date": date, "target": target, "forecast": told["forecast"][step]}
+                rows.append(row | {name: told[name][step] for name in bands})
+        return rows
+
     def records(self, output: Forecast, batch: Batch, examples: Sequence[Example]) -> list[Record]:
         return self._records(self.tell(output, batch), examples)
 

@@ -30,6 +30,7 @@ class TextScorer(Predictor):
     """
 
     kind = "text"
+    judged_whole = True
     codec: TextCodec
     fields = ("log_probability", "bits_per_char", "perplexity")
 
@@ -47,6 +48,10 @@ class TextScorer(Predictor):
 
     def no_target(self, example: Example) -> np.ndarray:
         raise AssertionError("a text is its own target")
+
+    def said(self, record: Record) -> str:
+        bits = record[self._bits]
+        return "-" if bits is None else f"{bits:.4f}"
 
     def run(self, examples: Sequence[Example]) -> list[Record]:
         batch = self.batch(examples).to(self.device)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from rnntrain.batch import Batch
-from rnntrain.data.tagged.bio import spans_of
+from rnntrain.data.tagged.bio import spans_of, tokens_with_spans
 from rnntrain.data.tagged.tag_codec import FIRST_CHAR, NUM_CHARS, TagCodec
 from rnntrain.errors import UserError, closest
 from rnntrain.models.sequence import SequenceModel
@@ -65,6 +65,9 @@ class TagPredictor(Predictor):
     def batch(self, examples: Sequence[Example]) -> Batch:
         widest = max((int(each.inputs[:, NUM_CHARS].max(initial=0)) for each in examples), default=0)
         return super().batch([replace(each, inputs=_as_wide(each.inputs, FIRST_CHAR + widest)) for each in examples])
+
+    def lines(self, record: Record) -> list[str]:
+        return [tokens_with_spans(record["tokens"], record["tags"])]
 
     def records(self, output: TagScores, batch: Batch, examples: Sequence[Example]) -> list[Record]:
         [*rows] = valid_rows(batch.lengths_B, output.best(batch.lengths_B))

@@ -61,6 +61,9 @@ class TranscriptPredictor(Predictor):
         batch = super().batch(examples)
         return Batch(batch.inputs, batch.targets, batch.lengths_B, target_lengths_B=torch.tensor(lengths))
 
+    def lines(self, record: Record) -> list[str]:
+        return [f"{record['source']}\t{record['text']}" if "source" in record else record["text"]]
+
     def records(self, output: Tensor, batch: Batch, examples: Sequence[Example]) -> list[Record]:
         answers = []
         for log_probs_TV, example in zip(rows_of(output, batch), examples, strict=True):

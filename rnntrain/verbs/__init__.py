@@ -43,6 +43,9 @@ VERBS = {
     ),
     "eval": Verb("trained:evaluate", "RUN [--split val]", "evaluate a run's best weights", "run"),
     "sample": Verb("trained:sample", "RUN [--prompt TEXT]", "write text with a trained language model", "run"),
+    "predict": Verb(
+        "predicting:predict", "RUN [FILE|FOLDER|-] …", "labels, spans, transcripts or forecasts for new inputs", "run"
+    ),
     "diagnose": Verb(
         "trained:diagnose", "RUN", "how far back its gradients reach, in numbers, words and a picture", "run"
     ),

@@ -85,7 +85,7 @@ def read_table(
     if name.endswith((".jsonl", ".ndjson", ".json")):
         return _read_json_lines(path, text)
     if delimiter is None:
-        delimiter = "\t" if name.endswith((".tsv", ".tab")) else _guess_delimiter(text)
+        delimiter = "\t" if name.endswith((".tsv", ".tab")) else guess_delimiter(text)
     quotes = delimiter != "\t" if quotes is None else quotes
     records = list(_records(path, text, delimiter, quotes))
     width = _width(records)
@@ -97,7 +97,7 @@ def read_table(
                 f"mend the row, {advice}, or set data.delimiter"
             )
     if header is None:
-        header = is_header(records[0].cells) or _looks_like_header(records)
+        header = is_header(records[0].cells) or looks_like_header(records)
     kind = {",": "CSV", "\t": "TSV"}.get(delimiter, f"cells parted by {delimiter!r}")
     if header:
         columns = [cell.strip() for cell in records[0].cells]
@@ -156,7 +156,7 @@ def _long_fields() -> Iterator[None]:
         csv.field_size_limit(before)
 
 
-def _guess_delimiter(text: str) -> str:
+def guess_delimiter(text: str) -> str:
     """Return what parts most of the first rows into the same number of cells, two or more."""
 
     def agreement(delimiter: str) -> float:
@@ -174,7 +174,7 @@ def _width(records: Sequence[Record]) -> int:
     return Counter(len(record.cells) for record in records).most_common(1)[0][0]
 
 
-def _looks_like_header(records: Sequence[Record]) -> bool:
+def looks_like_header(records: Sequence[Record]) -> bool:
     first, *others = (record.cells for record in records[:LOOKED_AT])
     return not any(cell in {other[place] for other in others} for place, cell in enumerate(first))
 
