@@ -4,8 +4,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,7 +18,7 @@ from rnntrain.data.forecast.series_codec import SeriesCodec
 from rnntrain.errors import UserError
 from rnntrain.models.sequence import SequenceModel, evaluating
 from rnntrain.predicting.history import History, Windows
-from rnntrain.predicting.predictor import Example, Predictor, Record
+from rnntrain.predicting.predictor import MOST_ROWS, Example, Predictor, Record
 from rnntrain.tasks.forecast.outputs import Forecast
 from rnntrain.tasks.forecast.units import Units
 from rnntrain.tasks.forecasting import Forecasting
@@ -116,6 +117,12 @@ class ForecastPredictor(Predictor):
                 told.append(self.tell(output, batch))
         records = self._records(_joined(told, self.horizon), examples)
         return [{**each.shown, **record} for each, record in zip(examples, records, strict=True)]
+
+    def judging(self, examples: Iterable[Example]) -> Iterator[Batch]:
+        """As `Predictor.judging`, in the order of time, so that windows that overlap stay neighbours."""
+        examples = iter(examples)
+        while held := list(islice(examples, MOST_ROWS)):
+            yield self.batch(held)
 
     def lines(self, record: Record) -> list[str]:
         title = record.get("series") or record.get("source") or ""

@@ -140,6 +140,12 @@ class Predictor(ABC):
                     answers[number] = record
             yield from answers
 
+    def judging(self, examples: Iterable[Example]) -> Iterator[Batch]:
+        """Yield labelled examples as batches to judge the model by, in an order of which no result depends."""
+        for held in windows(examples, WINDOW):
+            for numbers in batches([len(example.inputs) for example in held]):
+                yield self.batch([held[number] for number in numbers])
+
     def said(self, record: Record) -> str:
         """Return an answer as a person reads it, in one line."""
         return " ".join(str(record[name]) for name in self.fields if record.get(name) is not None)

@@ -41,7 +41,9 @@ VERBS = {
     "sweep": Verb(
         "sweeping:sweep", "[sweep=NAME] [key=values …]", "search over configs, several runs at once", "config"
     ),
-    "eval": Verb("trained:evaluate", "RUN [--split val]", "evaluate a run's best weights", "run"),
+    "eval": Verb(
+        "judging:evaluate", "RUN [FILE|--split val]", "evaluate best weights, on a run's data or yours", "run"
+    ),
     "sample": Verb("trained:sample", "RUN [--prompt TEXT]", "write text with a trained language model", "run"),
     "predict": Verb(
         "predicting:predict", "RUN [FILE|FOLDER|-] …", "labels, spans, transcripts or forecasts for new inputs", "run"

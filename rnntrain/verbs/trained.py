@@ -1,4 +1,4 @@
-"""`rnntrain eval`, `sample` and `diagnose`: what a run has trained, put to use."""
+"""`rnntrain sample` and `diagnose`: what a run has trained, put to use."""
 
 from __future__ import annotations
 
@@ -7,28 +7,6 @@ from typing import get_type_hints
 
 from rnntrain.errors import DONE
 from rnntrain.verbs.parsing import parse, require_run, run_parser
-
-
-def evaluate(arguments: list[str]) -> int:
-    parser = run_parser(
-        "eval", "Evaluate the best weights of a run on one of its splits.", "device, threads, plugins or data.path"
-    )
-    parser.add_argument("--split", default="val", choices=["val", "test", "train"], help="val is the default")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    options = parse(parser, arguments)
-    require_run(options.run)
-
-    from rnntrain import using
-
-    metrics = using.evaluate(options.run, options.split, options.overrides)
-    if options.json:
-        import json
-
-        print(json.dumps(metrics))
-    else:
-        width = max(map(len, metrics))
-        print("\n".join(f"{name:<{width}}  {value:.6f}" for name, value in metrics.items()))
-    return DONE
 
 
 def sample(arguments: list[str]) -> int:
