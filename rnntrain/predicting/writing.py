@@ -9,11 +9,14 @@ import os
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from rnntrain import durable
 from rnntrain.errors import UserError
 from rnntrain.predicting.predictor import Predictor, Record
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Format: TypeAlias = Literal["text", "jsonl", "csv"]
 FORMATS = ("text", "jsonl", "csv")
@@ -27,7 +30,7 @@ def format_of(asked: Format | None, out: Path | None) -> Format:
     return "text" if out is None else SUFFIXES.get(out.suffix.lower(), "text")
 
 
-def check_out(out: Path | None, force: bool) -> None:
+def check_out(out: Path | None, force: bool, option: str = "--out") -> None:
     """Refuse a file that exists, or whose folder does not, before anything is computed.
 
     Raises:
@@ -36,11 +39,11 @@ def check_out(out: Path | None, force: bool) -> None:
     if out is None:
         return
     if os.path.lexists(out) and not force:
-        raise UserError(f"--out {out}: exists; choose another name, or add --force to replace it")
+        raise UserError(f"{option} {out}: exists; choose another name, or add --force to replace it")
     if out.is_dir():
-        raise UserError(f"--out {out}: is a folder; name a file in it")
+        raise UserError(f"{option} {out}: is a folder; name a file in it")
     if not out.parent.is_dir():
-        raise UserError(f"--out {out}: there is no folder {out.parent}; make it first")
+        raise UserError(f"{option} {out}: there is no folder {out.parent}; make it first")
 
 
 def pieces(records: Iterable[Record], predictor: Predictor, how: Format) -> Iterator[str]:
@@ -60,6 +63,14 @@ def deliver(texts: Iterable[str], out: Path | None) -> None:
         return
     with durable.one_line(out):
         durable.replace_from(out, (text.encode("utf-8", "replace") for text in texts))
+
+
+def save_picture(figure: Figure, path: Path) -> None:
+    """Write a figure as PNG in one step."""
+    data = io.BytesIO()
+    figure.savefig(data, format="png", dpi=150)
+    with durable.one_line(path):
+        durable.replace_file(path, data.getvalue())
 
 
 def _table(rows: Iterable[Record]) -> Iterator[str]:

@@ -21,7 +21,7 @@ from rnntrain.metrics import Metrics, Picture, Sum
 from rnntrain.models.sequence import SequenceModel, evaluating
 from rnntrain.ranges import NonNegativeFloat, NonNegativeInt
 from rnntrain.tasks.base import Task
-from rnntrain.tasks.ctc_decoding import LanguageWeights, beam_search, best_path
+from rnntrain.tasks.ctc_decoding import BeamSearch, BestPath, LanguageWeights, beam_search, best_path
 
 if TYPE_CHECKING:
     from rnntrain.predicting.predictor import Predictor
@@ -131,6 +131,13 @@ class CTC(Task):
             language = LanguageWeights(codec.language_model, self.lm_weight, self.insertion_bonus)
             ways["beam_"] = lambda log_probs_TV: beam_search(log_probs_TV, self.beam_size, language)
         return ways
+
+    def stepwise(self, codec: TranscriptCodec) -> BestPath | BeamSearch:
+        """Return the decoder that `decode` uses, to be given one piece of an utterance after the other."""
+        if not self.beam_size:
+            return BestPath()
+        language = LanguageWeights(codec.language_model, self.lm_weight, self.insertion_bonus)
+        return BeamSearch(self.beam_size, language)
 
 
 class SymbolHead(nn.Module):

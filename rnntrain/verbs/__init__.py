@@ -48,6 +48,12 @@ VERBS = {
     "predict": Verb(
         "predicting:predict", "RUN [FILE|FOLDER|-] …", "labels, spans, transcripts or forecasts for new inputs", "run"
     ),
+    "transcribe": Verb(
+        "transcribing:transcribe", "RUN FILE.wav …", "speech to text, of recordings or while it is spoken", "run"
+    ),
+    "forecast": Verb(
+        "forecasting:forecast", "RUN [FILE] [--horizon N]", "the steps to come, with bands, dates, a picture", "run"
+    ),
     "diagnose": Verb(
         "trained:diagnose", "RUN", "how far back its gradients reach, in numbers, words and a picture", "run"
     ),

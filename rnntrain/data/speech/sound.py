@@ -7,6 +7,7 @@ from __future__ import annotations
 import hashlib
 import io
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -65,6 +66,22 @@ def decode_sound(data: bytes, where: str, stereo: Stereo = "refuse") -> Sound:
     if not np.isfinite(samples_S).all():
         raise UserError(f"{where}: has samples that are NaN or infinite; write the file anew")
     return Sound(samples_S, rate, len(data), hashlib.sha256(data).hexdigest())
+
+
+def sound_blocks(path: Path, where: str, frames: int) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield the rate and the samples ``[S, C]`` of a sound file, so many frames at a time, without holding it whole.
+
+    Raises:
+        UserError: as `read_sound`, but that a file which is cut off ends where it is cut.
+    """
+    soundfile = _soundfile()
+    try:
+        with soundfile.SoundFile(path) as file:
+            while len(block_SC := file.read(frames, dtype="float32", always_2d=True)):
+                yield file.samplerate, block_SC
+    except (soundfile.SoundFileError, RuntimeError, OSError) as error:
+        reason = str(getattr(error, "error_string", error)).strip().rstrip(".")
+        raise UserError(f"{where}: is no sound that can be read ({reason}); give WAV, FLAC or Ogg") from error
 
 
 def at_rate(sound: Sound, sample_rate: int, where: str, allowed: bool) -> np.ndarray:
