@@ -210,7 +210,9 @@ def judge_files(path: Path, files: Sequence[str], overrides: Sequence[str] = (),
             each_row=rows,
         )
 
-    return _in_every_way(loaded.task, passed, "", True)
+    judgement = _in_every_way(loaded.task, passed, "", True)
+    reading.tell()
+    return judgement
 
 
 def _in_every_way(task: Task, passed: Callable[[Carry, bool], Judged], prefix: str, each_row: bool) -> Judgement:

@@ -52,8 +52,10 @@ def forecast(arguments: list[str]) -> int:
     predictor = predictor.ahead(options.horizon or trained)
     recorded = run.config.data.arguments
     files = paths or [str(resolve(str(recorded["path"]), "data.path"))]
-    items = list(items_of(predictor, files, Reading(recorded)))
+    reading = Reading(recorded)
+    items = list(items_of(predictor, files, reading))
     records = list(predictor.predict(examples_of(predictor, items, labelled=False)))
+    reading.tell()
     if predictor.horizon > trained:
         what = "each later step goes on from forecasts" + (
             "; bands are then too narrow" if "band" in records[0] else ""

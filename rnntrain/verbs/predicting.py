@@ -44,7 +44,7 @@ def predict(arguments: list[str]) -> int:
     examples = examples_of(predictor, items_of(predictor, paths or ["-"], reading), labelled=False)
     # Who types a line waits for its answer.
     typed = "-" in (paths or ["-"]) and sys.stdin.isatty()
-    records = predictor.predict(examples, 1 if typed else WINDOW)
+    records = reading.told(predictor.predict(examples, 1 if typed else WINDOW))
     shown = options.out is not None or not sys.stdout.isatty()
     how = writing.format_of(options.format, options.out)
     writing.deliver(writing.pieces(writing.counted(records, "answers", shown), predictor, how), options.out)

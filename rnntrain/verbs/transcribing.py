@@ -57,9 +57,10 @@ def transcribe(arguments: list[str]) -> int:
         for line in _streamed(predictor, paths[0], options.piece_seconds, options.format == "jsonl"):
             print(line, end="", flush=True)
         return DONE
-    examples = examples_of(predictor, items_of(predictor, paths, Reading(run.config.data.arguments)), labelled=False)
+    reading = Reading(run.config.data.arguments)
+    examples = examples_of(predictor, items_of(predictor, paths, reading), labelled=False)
     shown = options.out is not None or not sys.stdout.isatty()
-    records = writing.counted(predictor.predict(examples), "recordings", shown)
+    records = writing.counted(reading.told(predictor.predict(examples)), "recordings", shown)
     how = writing.format_of(options.format, options.out)
     writing.deliver(writing.pieces(records, predictor, how), options.out)
     return DONE

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 
 from rnntrain.data.numbers.npz import SPLIT_KEYS, find, read_npz, sequences
 from rnntrain.errors import UserError
-from rnntrain.predicting.readers.items import Item, Reading, Stream, head_of, note
+from rnntrain.predicting.readers.items import Item, Reading, Stream, head_of
 from rnntrain.predicting.readers.texts import JSON_LINES, json_lines
 
 PLAIN = ("x", "y", "lengths")  # names of arrays in an archive without splits
@@ -85,7 +86,7 @@ def _split_of(arrays: dict[str, np.ndarray], path: Path, reading: Reading) -> st
     split = reading.split or there[0]
     if split not in there:
         raise UserError(f"--split {split}: {path} has {', '.join(there)}")
-    note(f"{path}: the split {split}")
+    reading.note(f"{path}: the split {split}")
     return split
 
 
@@ -116,10 +117,10 @@ def read_rolls(path: str, reading: Reading) -> Iterator[Item]:
         split = reading.split or ("test" if "test" in there else next(iter(there), ""))
         if split not in there:
             raise UserError(f"{path}: has no pieces for {split or 'any split'}; it has: {', '.join(there) or 'none'}")
-        note(f"{path}: the split {split}")
+        reading.note(f"{path}: the split {split}")
         for number, piece in enumerate(there[split]):
             yield Item(piece, f"{path}: piece {number}", {"row": number})
         return
     # A piece is its own truth.
-    plain = Reading(reading.recorded, reading.form, False, reading.split)
+    plain = replace(reading, labelled=False)
     yield from read_arrays(path, plain)

@@ -11,10 +11,10 @@ import numpy as np
 from rnntrain.data.forecast.panels import Panel, channels_of, choose_columns, read_panels
 from rnntrain.data.forecast.series_codec import Layout
 from rnntrain.data.forecast.series_tables import read_table
-from rnntrain.data.forecast.time_index import Times
+from rnntrain.data.forecast.time_index import Times, is_time
 from rnntrain.errors import UserError, closest
 from rnntrain.predicting.history import History
-from rnntrain.predicting.readers.items import Item, Reading, check_file, note
+from rnntrain.predicting.readers.items import Item, Reading, check_file
 
 ANY_INDEPENDENT = "value"  # the one target of a model whose columns are series of their own
 
@@ -40,9 +40,15 @@ def read_panels_of(path: str, layout: Layout, reading: Reading) -> list[Panel]:
             f"{path}: has no column {missing[0]}{near}, which the model reads; it has: {', '.join(table.columns)}"
         )
     time = recorded.get("time")
-    columns, guessed = choose_columns(table, time, recorded.get("series"), targets, layout.observed)
+    series = recorded.get("series")
+    if series is None and not independent and len(layout.series) > 1:
+        # A table of one series of many has no time twice, by which its column of names would be known.
+        words = [name for name in table.columns if not table.is_numeric(name)]
+        named = [name for name in words if not is_time(table.texts("FILE", name)[0])]
+        series = named[0] if len(named) == 1 else None
+    columns, guessed = choose_columns(table, time, series, targets, layout.observed)
     if guessed:
-        note(f"{path}: guessed {', '.join(guessed)}")
+        reading.note(f"{path}: guessed {', '.join(guessed)}")
     panels, _, repairs = read_panels(
         table,
         columns,
@@ -53,7 +59,7 @@ def read_panels_of(path: str, layout: Layout, reading: Reading) -> list[Panel]:
     )
     if repairs.gaps or repairs.missing_values:
         said = repairs.said(recorded.get("gaps", "refuse"), recorded.get("missing", "refuse"))
-        note(f"{path}{said}")
+        reading.note(f"{path}{said}")
     if not independent:
         return panels
     alone = [each for panel in panels for each in channels_of(panel, columns.targets)]

@@ -7,15 +7,17 @@ import os
 import stat
 import sys
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, Literal, TypeAlias, cast
+from typing import IO, Any, Literal, TypeAlias, TypeVar, cast
 
 from rnntrain.errors import UserError, closest
 
 Form: TypeAlias = Literal["auto", "lines", "table", "jsonl", "conll"]
+
+Answer = TypeVar("Answer")
 
 STDIN = "-"
 LONGEST_LINE = 1 << 26  # bytes: a line is held whole, so one without an end must be refused
@@ -50,22 +52,36 @@ class Reading:
         form: of text files; "auto" goes by the name's end and the first lines.
         labelled: what is true of each input is needed too.
         split: of an archive that holds several.
+        notes: how files were read, to be told once the first answer is there: who gives wrong input reads the error
+            alone.
     """
 
     recorded: Mapping[str, Any] = field(default_factory=dict)
     form: Form = "auto"
     labelled: bool = False
     split: str | None = None
+    notes: list[str] = field(default_factory=list)
+
+    def note(self, text: str) -> None:
+        """Keep a line about how something was read."""
+        self.notes.append(text)
+
+    def told(self, answers: Iterable[Answer]) -> Iterator[Answer]:
+        """Yield answers, and tell on standard error, before each, what has been noted since the one before."""
+        for answer in answers:
+            self.tell()
+            yield answer
+
+    def tell(self) -> None:
+        """Tell on standard error what has been noted."""
+        for text in self.notes:
+            print(f"rnntrain: {text}", file=sys.stderr, flush=True)
+        self.notes.clear()
 
     def column(self, name: str) -> str | None:
         """Return a recorded column, which may be a number."""
         value = self.recorded.get(name)
         return None if value is None else str(value)
-
-
-def note(text: str) -> None:
-    """Say on standard error how something was read."""
-    print(f"rnntrain: {text}", file=sys.stderr, flush=True)
 
 
 @dataclass(frozen=True)

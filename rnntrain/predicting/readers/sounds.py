@@ -8,7 +8,7 @@ from pathlib import Path
 from rnntrain.data.speech.recordings import MANIFESTS, PATH_NAMES, choose, find_recordings, inside, manifest_lines
 from rnntrain.data.speech.sound import SUFFIXES
 from rnntrain.errors import UserError
-from rnntrain.predicting.readers.items import Item, Reading, check_file, note
+from rnntrain.predicting.readers.items import Item, Reading, check_file
 
 
 def read_sounds(path: str, reading: Reading) -> Iterator[Item]:
@@ -40,7 +40,7 @@ def _of_manifest(manifest: Path, reading: Reading) -> Iterator[Item]:
     for where, values in manifest_lines(manifest):
         if column is None:
             column = choose("path_field", reading.column("path_field"), PATH_NAMES, list(values), str(manifest))
-            note(f"{manifest}: files in column {column!r}")
+            reading.note(f"{manifest}: files in column {column!r}")
         file = inside(manifest.parent, values[column], where)
         yield Item(file, f"{where} ({file.name})", {"source": values[column]})
 
@@ -50,6 +50,6 @@ def _labelled(place: Path, reading: Reading) -> Iterator[Item]:
     pattern = recorded.get("pattern") if place.is_dir() else None
     path_field = None if place.is_dir() else reading.column("path_field")
     found = find_recordings(place, pattern, path_field, reading.column("text_field"), None)
-    note(f"{place}: {found.said}")
+    reading.note(f"{place}: {found.said}")
     for entry in found.entries:
         yield Item(entry.path, entry.name, {"source": entry.where}, entry.text)

@@ -15,7 +15,7 @@ from rnntrain.data.labelled.labelled_rows import Reading as RowReading
 from rnntrain.data.labelled.tables import LONGEST_FIELD, Record, as_label, guess_delimiter, looks_like_header, read_text
 from rnntrain.data.source import find_documents
 from rnntrain.errors import UserError, closest
-from rnntrain.predicting.readers.items import LOOK_LINES, Item, Reading, Stream, check_file, head_of, note
+from rnntrain.predicting.readers.items import LOOK_LINES, Item, Reading, Stream, check_file, head_of
 
 TABLES = (".csv", ".tsv", ".tab")
 JSON_LINES = (".jsonl", ".ndjson", ".json")
@@ -126,7 +126,7 @@ def _of_table(stream: Stream, head: list[str], lines: Iterator[str], reading: Re
     table = _open_table(stream, head, lines, reading)
     place, guessed = _text_place(table, reading, stream.name)
     how = ", guessed" if guessed else ""
-    note(f"{stream.name}: {table.format}, text in column {table.columns[place]!r}{how}")
+    reading.note(f"{stream.name}: {table.format}, text in column {table.columns[place]!r}{how}")
     for cells, number in table.records:
         if len(cells) != len(table.columns):
             raise UserError(
@@ -217,7 +217,7 @@ def _labelled(path: str, reading: Reading) -> Iterator[Item]:
         check_file(place, path)
     found = find_rows(place, "FILE", how)
     for line in found.notes:
-        note(f"{path}: {line}")
+        reading.note(f"{path}: {line}")
     for rows in found.rows.values():
         for row in rows:
             yield Item(row.text, row.place, {"source": row.place, "text": row.text}, as_label(row.label))

@@ -12,7 +12,7 @@ from rnntrain.data.tagged.bio import has_ends, marks_spans
 from rnntrain.data.tagged.conll import DOCUMENT_START, Layout, Sentence, read_sentences
 from rnntrain.data.tagged.mending import choose_alternatives, mend_tags
 from rnntrain.errors import UserError
-from rnntrain.predicting.readers.items import Item, Reading, Stream, head_of, note
+from rnntrain.predicting.readers.items import Item, Reading, Stream, head_of
 from rnntrain.predicting.readers.texts import JSON_LINES, json_lines
 
 CONLL = (".conll", ".iob", ".iob2", ".bio", ".conllu")
@@ -35,7 +35,7 @@ def read_tokens(path: str, reading: Reading) -> Iterator[Item]:
         return
     lines = stream.lines()
     head = head_of(lines)
-    form = reading.form if reading.form != "auto" else _form(stream, head)
+    form = reading.form if reading.form != "auto" else _form(stream, head, reading)
     everything = chain(head, lines)
     if form == "conll":
         yield from _of_columns(stream.name, everything, reading)
@@ -51,14 +51,16 @@ def read_tokens(path: str, reading: Reading) -> Iterator[Item]:
         raise UserError(f"--input {form}: this model reads tokens; choose conll, lines or jsonl")
 
 
-def _form(stream: Stream, head: list[str]) -> str:
+def _form(stream: Stream, head: list[str], reading: Reading) -> str:
     if stream.suffix in JSON_LINES:
         return "jsonl"
     # Columns by their name, or where no line could be one of running text.
     full = [line.strip() for line in head if line.strip()]
     in_columns = len(full) < len(head) and all("\t" in line or len(line.split()) == 1 for line in full)
     form = "conll" if stream.suffix in CONLL or in_columns else "lines"
-    note(f"{stream.name}: read as {'one token a line' if form == 'conll' else 'running text'}, guessed (see --input)")
+    reading.note(
+        f"{stream.name}: read as {'one token a line' if form == 'conll' else 'running text'}, guessed (see --input)"
+    )
     return form
 
 
@@ -98,7 +100,7 @@ def _labelled(path: str, reading: Reading) -> Iterator[Item]:
     for sentence in sentences:
         choose_alternatives(sentence, alternatives)
     tags = {tag for sentence in sentences for tag in sentence.tags}
-    note(f"{path}: {layout.describe()}")
+    reading.note(f"{path}: {layout.describe()}")
     for sentence in sentences:
         if bio != "keep" and marks_spans(tags):
             mend_tags(sentence, has_ends(tags), bio)
