@@ -11,6 +11,7 @@ from typing import Any
 
 from rnntrain import config as configs
 from rnntrain.build import Experiment, build
+from rnntrain.bundling.seal import refuse_bundle
 from rnntrain.checkpoint import CheckpointWriteError, checkpoint_name, load_checkpoint
 from rnntrain.config import Config
 from rnntrain.durable import remove_stale
@@ -93,6 +94,7 @@ def resume(
         Interrupted: after a signal; the run has been saved.
     """
     run = open_run(path)
+    refuse_bundle(run.path)
     with run.lock():
         remove_stale(run.path)
         config = as_it_began(run, config_of(run, overrides, RESUMABLE))

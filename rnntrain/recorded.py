@@ -11,6 +11,7 @@ from typing import Any
 
 from rnntrain import config as configs
 from rnntrain.build import Experiment
+from rnntrain.bundling.seal import is_bundle, verify_seal
 from rnntrain.checkpoint import CheckpointError, latest_valid
 from rnntrain.config import Config
 from rnntrain.data.base import Codec
@@ -26,6 +27,8 @@ def config_of(run: RunDir, overrides: Sequence[str], allowed: tuple[str, ...]) -
 
     A recorded plugin is not imported because the record says so: the user names it again.
     """
+    if is_bundle(run.path):
+        verify_seal(run.path)
     plain = configs.from_yaml(read_config_text(run), str(run.config))
     recorded = plain.get("plugins") or []
     if not isinstance(recorded, list):

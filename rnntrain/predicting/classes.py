@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 from rnntrain.batch import Batch
-from rnntrain.data.labelled.classes import ClassCodec
+from rnntrain.data.labelled.classes import ClassCodec, TextInputs
 from rnntrain.data.labelled.tables import as_label
 from rnntrain.data.numbers.sequences import StepClassesCodec
 from rnntrain.errors import UserError, closest
 from rnntrain.models.sequence import SequenceModel
-from rnntrain.predicting.encoding import encoder_of
+from rnntrain.predicting.encoding import encoder_of, sound_limits
 from rnntrain.predicting.predictor import PLACES, Example, Predictor, Record, rounded
 from rnntrain.tasks.base import Task
 from rnntrain.tasks.classification import ClassLogits
@@ -44,6 +44,15 @@ class ClassPredictor(Predictor):
 
     def no_target(self, example: Example) -> np.ndarray:
         return np.zeros((), np.int64)
+
+    def limits(self) -> list[str]:
+        names, inputs = self.codec.class_names, self.codec.inputs
+        known = ", ".join(names[:MOST_PROBABILITIES])
+        limits = [f"It knows {len(names)} classes ({known}) and gives one of them to everything."]
+        if isinstance(inputs, TextInputs):
+            longest = f"; what follows the first {inputs.max_length:,} is not read" if inputs.max_length else ""
+            limits.append(f"It reads by {inputs.text.unit}, {inputs.vocab_size:,} entries{longest}.")
+        return [*limits, *sound_limits(inputs), "Its probabilities have not been calibrated."]
 
     def said(self, record: Record) -> str:
         return f"{record['label']}\t{record['probability']:.4f}"

@@ -150,6 +150,14 @@ def encoder_of(inputs: Any, reading: Mapping[str, Any]) -> Encoder:
     return NumbersEncoder(inputs)
 
 
+def sound_limits(inputs: Any) -> list[str]:
+    """Return what a model of sound cannot hear, in sentences; none of other models."""
+    if not isinstance(inputs, Frontend):
+        return []
+    rate = inputs.settings.sample_rate
+    return [f"It hears recordings of {rate:,} samples a second, of one channel, and nothing above {rate // 2:,} Hz."]
+
+
 def as_text(raw: Any, where: str) -> str:
     """Return a raw input that must be text; halves of surrogate pairs, which JSON may hold, are replaced."""
     if not isinstance(raw, str):

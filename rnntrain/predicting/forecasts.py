@@ -23,6 +23,7 @@ from rnntrain.tasks.forecast.outputs import Forecast
 from rnntrain.tasks.forecast.units import Units
 from rnntrain.tasks.forecasting import Forecasting
 
+MOST_NAMED = 40
 DIGITS = 7  # that a record shows
 
 
@@ -117,6 +118,18 @@ class ForecastPredictor(Predictor):
                 told.append(self.tell(output, batch))
         records = self._records(_joined(told, self.horizon), examples)
         return [{**each.shown, **record} for each, record in zip(examples, records, strict=True)]
+
+    def limits(self) -> list[str]:
+        layout = self.layout
+        limits = [
+            f"It reads {layout.window} steps of 1 {layout.step} and forecasts {layout.horizon}; beyond that it goes on "
+            "from its own forecasts, and bands are too narrow."
+        ]
+        if len(layout.series) > 1:
+            limits.append(f"It knows {len(layout.series)} series: {', '.join(layout.series[:MOST_NAMED])}.")
+        if layout.observed:
+            limits.append(f"It needs {', '.join(layout.observed)} beside what it forecasts.")
+        return limits
 
     def judging(self, examples: Iterable[Example]) -> Iterator[Batch]:
         """As `Predictor.judging`, in the order of time, so that windows that overlap stay neighbours."""

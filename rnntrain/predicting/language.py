@@ -54,6 +54,11 @@ class TextScorer(Predictor):
     def no_target(self, example: Example) -> np.ndarray:
         raise AssertionError("a text is its own target")
 
+    def limits(self) -> list[str]:
+        return [
+            f"It reads and writes by {self.codec.unit}, {self.codec.vocab_size:,} entries, those of its training text."
+        ]
+
     def judging(self, examples: Iterable[Example]) -> Iterator[Batch]:
         """Yield the windows of texts laid end to end, as the splits of a run are evaluated, state carried or not."""
         texts = [np.append(each.inputs[:1], each.target) for each in examples if each.target is not None]

@@ -140,6 +140,10 @@ class Predictor(ABC):
                     answers[number] = record
             yield from answers
 
+    def limits(self) -> list[str]:
+        """Return what the model cannot do, in sentences for its card."""
+        return []
+
     def judging(self, examples: Iterable[Example]) -> Iterator[Batch]:
         """Yield labelled examples as batches to judge the model by, in an order of which no result depends."""
         for held in windows(examples, WINDOW):

@@ -54,6 +54,7 @@ VERBS = {
     "forecast": Verb(
         "forecasting:forecast", "RUN [FILE] [--horizon N]", "the steps to come, with bands, dates, a picture", "run"
     ),
+    "bundle": Verb("bundling:bundle", "RUN [RUN …] [--out FOLDER]", "one folder with weights and a model card", "run"),
     "diagnose": Verb(
         "trained:diagnose", "RUN", "how far back its gradients reach, in numbers, words and a picture", "run"
     ),
