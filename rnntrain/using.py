@@ -9,6 +9,8 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from rnntrain.build import build, build_model
 from rnntrain.checkpoint import load_checkpoint
 from rnntrain.config import Config
@@ -82,11 +84,32 @@ class Loaded:
             UserError: if the run's task does not generate, or the prompt is outside its vocabulary.
         """
         if not self.task.generates or not isinstance(self.codec, TextCodec):
-            name = self.config.task.cls.__name__
-            raise UserError(
-                f"{self.run.path}: a model trained for {name} cannot generate; sample takes language models"
-            )
+            raise self._cannot_generate()
         return stream_text(self.model, self.codec, prompt, options)
+
+    def compose(self, prompt: Sequence[Sequence[int]] = (), **options: Any) -> np.ndarray:
+        """Return tunes ``[B, T, K]`` of zeros and ones by a model of music; `options` are those of `SamplingOptions`.
+
+        Args:
+            prompt: chords to go on from, each a list of MIDI pitches.
+
+        Raises:
+            UserError: if the run's task is not music, or a pitch is none of its keys.
+        """
+        from rnntrain.predicting.music import RollPredictor
+        from rnntrain.predicting.tunes import CHORDS, compose
+
+        predictor = self.predictor()
+        if not isinstance(predictor, RollPredictor):
+            raise self._cannot_generate()
+        roll_TK = predictor.roll([list(chord) for chord in prompt], "the prompt") if prompt else np.zeros((0, 0))
+        return compose(self.model, self.codec, roll_TK, SamplingOptions(**{"length": CHORDS, **options}))
+
+    def _cannot_generate(self) -> UserError:
+        name = type(self.task).__name__
+        return UserError(
+            f"{self.run.path}: a model trained for {name} cannot generate; sample takes models of text and of music"
+        )
 
 
 def load(path: Path | str, overrides: Sequence[str] = ()) -> Loaded:
@@ -108,11 +131,6 @@ def load(path: Path | str, overrides: Sequence[str] = ()) -> Loaded:
     model = build_model(config, task, codec).to(device)
     _load_best_weights(model, tree, run)
     return Loaded(run, config, task, model.eval(), codec, tree["trainer"]["step"])
-
-
-def sample(path: Path, prompt: str, options: SamplingOptions, overrides: Sequence[str] = ()) -> Iterator[str]:
-    """Yield pieces of text drawn from a trained language model."""
-    return load(path, overrides).stream(prompt, options)
 
 
 @dataclass

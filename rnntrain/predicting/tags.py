@@ -73,7 +73,7 @@ class TagPredictor(Predictor):
         return [
             f"It knows {len(kinds)} {what}: {', '.join(kinds[:MOST_NAMED])}.",
             f"Its vocabulary is {len(self.codec.words):,} words of its training data; it judges others by their form.",
-            "It reads tokens; running text is cut at white space and punctuation, and its training data perhaps otherwise.",
+            "It reads tokens; running text is cut at white space and punctuation, perhaps unlike its training data.",
         ]
 
     def lines(self, record: Record) -> list[str]:

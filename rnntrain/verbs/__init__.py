@@ -44,7 +44,7 @@ VERBS = {
     "eval": Verb(
         "judging:evaluate", "RUN [FILE|--split val]", "evaluate best weights, on a run's data or yours", "run"
     ),
-    "sample": Verb("trained:sample", "RUN [--prompt TEXT]", "write text with a trained language model", "run"),
+    "sample": Verb("trained:sample", "RUN [--prompt TEXT]", "write text, or music, with a trained model", "run"),
     "predict": Verb(
         "predicting:predict", "RUN [FILE|FOLDER|-] …", "labels, spans, transcripts or forecasts for new inputs", "run"
     ),
