@@ -1,6 +1,6 @@
 """What `rnntrain predict` costs beside its model, and whether its memory is flat.
 
-Trains the recipe of SMS spam for a few steps on the messages that ship (how well it does is no matter here), then answers
+Trains the recipe of SMS spam for a few steps on the messages that ship (how well it does is no matter), then answers
 lines made of their words:
 
 - throughput: reading, encoding, the model and writing JSON, against the model alone on the same batches, in turn;

@@ -108,6 +108,18 @@ def test_arrays(tmp_path: Path, per_step: bool) -> None:
     same(cases.case_of(tmp_path, task, data, initial_loss=None, overfit_loss=0.1), tmp_path / "val.npz")
 
 
+def test_images_whose_pixels_are_read_in_disorder(tmp_path: Path) -> None:
+    """A new image comes in the order of its pixels, as the file of the data set has it."""
+    from rnntrain.data.places import resolve
+
+    data = {"_target_": "rnntrain.data.memory.pixel_digits.PixelDigits", "permuted": True, "permutation_seed": 3}
+    task = {"_target_": "rnntrain.tasks.classification.Classification"}
+    case = cases.case_of(tmp_path, task, data, initial_loss=None, overfit_loss=0.1)
+    arrays = np.load(resolve("@digits/digits.npz", "data.path"))
+    np.savez(tmp_path / "val.npz", x=arrays["x_val"], y=arrays["y_val"])
+    same(case, tmp_path / "val.npz")
+
+
 def test_pieces_of_music(tmp_path: Path) -> None:
     case = cases.music(tmp_path / "case")
     pieces = case.experiment.data.pieces("val")
@@ -235,6 +247,7 @@ def test_eval_takes_a_new_file(run_cli: Cli, trained_run: Path, workspace: Path)
         (["nowhere.txt"], "nowhere.txt"),
         (["tiny.txt", "model.hidden_size=3"], "model.hidden_size=3"),
         (["--split", "test"], "--split test: this data has train, val"),
+        (["tiny.txt", "--split", "test"], "--split test: is for archives of arrays"),
     ],
 )
 def test_eval_refuses_in_one_line(refused: Refused, trained_run: Path, words: list[str], part: str) -> None:

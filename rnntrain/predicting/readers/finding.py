@@ -46,6 +46,10 @@ def items_of(predictor: Predictor, paths: Sequence[str], reading: Reading) -> It
     Raises:
         UserError: names the place of what cannot be read.
     """
+    if reading.split is not None and predictor.kind not in ("numbers", "roll"):
+        raise UserError(
+            f"--split {reading.split}: is for archives of arrays; a file of {predictor.kind} is taken whole"
+        )
     if paths.count("-") > 1:
         raise UserError("-: standard input can be read once; name it once")
     read = reader_of(predictor, reading)
