@@ -41,6 +41,13 @@ VERBS = {
     "sweep": Verb(
         "sweeping:sweep", "[sweep=NAME] [key=values …]", "search over configs, several runs at once", "config"
     ),
+    "verify": Verb("reliability:verify", "RUN…", "which checkpoints are whole, and which one a resume takes", "run"),
+    "reproduce": Verb(
+        "reliability:reproduce", "RUN [--steps N]", "train a run anew, aside, and compare all numbers to the bit", "run"
+    ),
+    "replay": Verb(
+        "reliability:replay", "RUN/nonfinite/STEP", "take a step again that was not finite: where does it begin", "run"
+    ),
     "eval": Verb("trained:evaluate", "RUN [--split val]", "evaluate a run's best weights", "run"),
     "sample": Verb("trained:sample", "RUN [--prompt TEXT]", "write text with a trained language model", "run"),
     "diagnose": Verb(
