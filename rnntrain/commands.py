@@ -36,6 +36,7 @@ from rnntrain.recorded import (
 from rnntrain.recorder import Recorder
 from rnntrain.retention import best_checkpoint
 from rnntrain.run import RunDir, create_run, open_run, record_resume, record_start, truncate_after_step, write_summary
+from rnntrain.saving import check_room, coming_bytes
 from rnntrain.summary import Summary
 from rnntrain.threads import fastest_threads
 from rnntrain.trainer import load_weights
@@ -71,6 +72,7 @@ def train(config: Config, *, quiet: bool = False, stop: StopRequests | None = No
         if config.top.threads == "auto":
             experiment.threads = fastest_threads(experiment.trainer, config.top.precision)
     settings = config.run
+    _check_room(experiment, Path(settings.root if settings.dir is None else settings.dir))
     run = create_run(
         Path(settings.root),
         str(settings.group),
@@ -111,6 +113,7 @@ def resume(
             experiment = build(config, codec=codec_of(config, tree))
         inexact = [*changes_of_bits(run, experiment), *_restore(experiment, tree, checkpoint)]
         _refuse_if_ended(run, experiment)
+        _check_room(experiment, run.checkpoints)
         if strict and (inexact := [*inexact, *_follows_the_clock(experiment)]):
             raise UserError(f"{run.path}: --strict: {'; '.join(inexact)}. Mend that, or go on without --strict")
         for line in inexact:
@@ -128,6 +131,10 @@ def _restore(experiment: Experiment, tree: dict[str, Any], checkpoint: Path) -> 
     except (RuntimeError, ValueError, KeyError) as error:
         raise UserError(f"{checkpoint}: does not fit the run's config: {' '.join(str(error).split())[:200]}") from error
     return restore_generators(tree["generators"])
+
+
+def _check_room(experiment: Experiment, folder: Path) -> None:
+    check_room(folder, coming_bytes(experiment.trainer), experiment.config.trainer.keep_checkpoints, warn)
 
 
 def _follows_the_clock(experiment: Experiment) -> list[str]:

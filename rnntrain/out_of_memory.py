@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from rnntrain.trainer import Trainer
 
-_ASKED_FOR = re.compile(r"[Tt]ried to allocate ([\d.]+ ?\w+)")
+_ASKED_FOR = re.compile(r"[Tt]ried to allocate ([\d.]+) ?(\w+)")
 _SIGNS = ("can't allocate memory", "not enough memory", "CUDA out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
 
 
@@ -32,21 +32,27 @@ def memory_explained(trainer: Trainer | None = None) -> Iterator[None]:
     """
     try:
         yield
-    except (MemoryError, RuntimeError) as error:  # PyTorch's own, on any device, is a RuntimeError
-        if not _is_shortage(error):
+    except OutOfMemory:
+        raise
+    except (MemoryError, RuntimeError, UserError) as error:  # PyTorch's own, on any device, is a RuntimeError
+        cause = error.__cause__ if isinstance(error, UserError) else error  # a constructor's is the config's to tell
+        if not _is_shortage(cause):
             raise
-        raise OutOfMemory(_explanation(error, trainer)) from error
+        raise OutOfMemory(_explanation(cause, trainer)) from error
 
 
-def _is_shortage(error: BaseException) -> bool:
+def _is_shortage(error: BaseException | None) -> bool:
     import torch
 
     return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or any(sign in str(error) for sign in _SIGNS)
 
 
-def _explanation(error: BaseException, trainer: Trainer | None) -> str:
+def _explanation(error: BaseException | None, trainer: Trainer | None) -> str:
     asked = _ASKED_FOR.search(str(error))
-    wanted = f" ({asked[1]} more were asked for)" if asked else ""
+    wanted = ""
+    if asked:
+        amount = _size(int(asked[1])) if asked[2] == "bytes" else f"{asked[1]} {asked[2]}"
+        wanted = f" ({amount} more were asked for)"
     if trainer is None:
         return (
             f"out of memory{wanted} while the run was built; {_machine()}. "
