@@ -128,6 +128,10 @@ class Saver:
         """Return once all of it stands."""
         self._beside.wait()
 
+    def settled(self) -> bool:
+        """Say whether nothing is being written, without waiting."""
+        return self._beside.idle()
+
     def check(self) -> None:
         """Raise the error of a write that has failed; cheap enough to ask at every step."""
         self._beside.check()
