@@ -21,6 +21,7 @@ from rnntrain.gradient_log import GradientLog
 from rnntrain.interrupt import StopRequests
 from rnntrain.logger import Logger
 from rnntrain.native import library
+from rnntrain.optim import load_weights
 from rnntrain.out_of_memory import OutOfMemory, memory_explained
 from rnntrain.recorded import (
     as_it_began,
@@ -39,7 +40,6 @@ from rnntrain.run import RunDir, create_run, open_run, record_resume, record_sta
 from rnntrain.saving import check_room, coming_bytes
 from rnntrain.summary import Summary
 from rnntrain.threads import fastest_threads
-from rnntrain.trainer import load_weights
 
 # What may change when a run goes on: its limits and where it computes. All else would make it another run.
 RESUMABLE = ("trainer.", "device", "threads", "kernels", "plugins", "data.path", "deterministic")
@@ -169,6 +169,7 @@ def _run_to_end(
     _announce(experiment, run, logger, resumed_at)
     with _ending(experiment, run), closing(logger), memory_explained(trainer), recorder.saver:
         with stop or StopRequests() as requests:
+            requests.stop_after(config.trainer.stop_after_minutes)
             reason = trainer.fit(requests.reason)
         if requests.reason() is not None:
             write_summary(run, _summarise(experiment, requests.status, reason, {}).to_json())

@@ -18,6 +18,7 @@ from rnntrain.evaluation import evaluate_all
 from rnntrain.gradient_log import diagnose_trainer, picture, table_lines, words
 from rnntrain.models.sequence import SequenceModel
 from rnntrain.native import library
+from rnntrain.optim import load_weights
 from rnntrain.recorded import checkpoint_of, codec_of, config_of
 from rnntrain.run import RunDir, open_run
 from rnntrain.sample import SamplingOptions, stream_text
