@@ -23,7 +23,6 @@ from rnntrain.recorded import checkpoint_of, codec_of, config_of
 from rnntrain.run import RunDir, open_run
 from rnntrain.sample import SamplingOptions, stream_text
 from rnntrain.tasks.base import Task
-from rnntrain.trainer import load_weights
 
 if TYPE_CHECKING:
     from rnntrain.predicting.predictor import Predictor
