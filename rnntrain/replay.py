@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -47,6 +47,7 @@ class Replayed:
 
     batches: list[Batch]
     weights: list[str]
+    largest_weight: float
     trace: Trace
     loss: float
     gradients: list[str]
@@ -69,7 +70,7 @@ def replay(path: Path, overrides: list[str] | None = None) -> list[str]:
         raise UserError(f"{path}: is a checkpoint, not a step written aside; give one of {run.nonfinite}")
     config = as_it_began(run, config_of(run, overrides or (), READABLE))
     replayed = _take_again(config, tree)
-    return [f"Step {tree['step']:,} of {run.path}: {tree['problem']}", *_lines(tree, replayed)]
+    return [f"{path}, step {tree['step']:,}: {tree['problem']}", *_lines(tree, replayed)]
 
 
 def _take_again(config: Config, tree: dict[str, Any]) -> Replayed:
@@ -98,9 +99,14 @@ def _take_again(config: Config, tree: dict[str, Any]) -> Replayed:
             counts.append(count)
             (total / counts[0]).backward()
     loss = sum(losses[1:], losses[0]) / sum(counts[1:], counts[0])
-    largest = [float(p.grad.abs().max()) for p in model.parameters() if p.grad is not None and p.numel()]
+    grads = [p.grad for p in model.parameters() if p.grad is not None]
+    largest_weight, largest = _largest(list(model.parameters())), _largest(grads)
     bad = non_finite_gradients(model)
-    return Replayed(batches, weights, trace, float(loss), bad, len(largest), max(largest, default=0.0))
+    return Replayed(batches, weights, largest_weight, trace, float(loss), bad, len(grads), largest)
+
+
+def _largest(tensors: Sequence[Tensor]) -> float:
+    return max((float(tensor.detach().abs().max()) for tensor in tensors if tensor.numel()), default=0.0)
 
 
 @contextmanager
@@ -164,7 +170,7 @@ def _lines(tree: dict[str, Any], replayed: Replayed) -> Iterator[str]:
     values = non_finite_values(replayed.batches)
     yield f"  batch      epoch {tree['epoch']}, number {tree['offset']}, seed {tree['seed']}: {sizes}"
     yield f"  data       {'; '.join(values) or 'finite'}"
-    yield f"  weights    {_named(replayed.weights) or 'finite'}"
+    yield f"  weights    {_named(replayed.weights) or f'finite, up to {replayed.largest_weight:.3g}'}"
     yield f"  forward    {replayed.trace.forward or 'finite'}"
     yield f"  loss       {replayed.loss:g} ({_recorded(tree['loss'], replayed.loss)})"
     yield f"  backward   {replayed.trace.backward or 'finite'}"

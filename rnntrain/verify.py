@@ -82,7 +82,8 @@ def verify(path: Path) -> Report:
     if _is_checkpoint(path):
         return Report(path, is_run=False, checkpoints=[_verdict(path)])
     run = open_run(path)
-    report = Report(run.path, is_run=True, problems=list(_problems(run)))
+    shown = path if Path(os.path.realpath(path)) == run.path else run.path
+    report = Report(shown, is_run=True, problems=list(_problems(run)))
     for checkpoint in find_checkpoints(run.checkpoints):
         verdict = _verdict(checkpoint)
         if verdict.problem is None or checkpoint.exists():  # a run that trains may have deleted it meanwhile

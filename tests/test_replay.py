@@ -63,7 +63,7 @@ def replayed(written: Path) -> Callable[[Callable[[dict[str, Any]], None]], str]
 def test_step_is_taken_again_with_its_state_and_its_noise(written: Path) -> None:
     """The loss is the recorded one to the bit; a NaN that does not come again is said to be the machine's."""
     text = "\n".join(replay(written / "nonfinite" / STEP))
-    assert "Step 9 of" in text
+    assert f"{STEP}, step 9: the gradient's norm is not finite" in text
     assert "(as recorded)" in text
     assert "4 sequences of 8 steps, 4 sequences of 8 steps" in text
     assert "It begins in nothing that can be seen here" in text
@@ -121,7 +121,7 @@ def test_overflow_in_the_loss_is_told(replayed) -> None:
                 weight.fill_(3e38)
 
     text = replayed(change)
-    assert "weights    finite" in text
+    assert "weights    finite, up to 3e+38" in text
     assert "loss       nan" in text
     assert "It begins in the loss" in text
 
