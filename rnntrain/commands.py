@@ -106,6 +106,7 @@ def resume(
     run = open_run(path)
     with run.lock():
         remove_stale(run.path)
+        remove_stale(run.nonfinite)
         config = as_it_began(run, config_of(run, overrides, RESUMABLE))
         checkpoint = latest_checkpoint(run)
         tree = load_checkpoint(checkpoint)

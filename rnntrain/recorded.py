@@ -56,7 +56,7 @@ def config_before(run: RunDir, config: Config) -> str | None:
 def as_it_began(run: RunDir, config: Config) -> Config:
     """Put what was chosen when the run began in the place of "auto", since the bits of its results depend on it."""
     chosen: dict[str, Any] = {}
-    before = read_start(run).get("environment", {})
+    before = section(read_start(run), "environment")
     # Native kernels may not be there any more; "auto" then goes on without them, and says so.
     if config.top.kernels == "auto" and before.get("kernels") == "plain":
         chosen["kernels"] = "plain"
@@ -143,9 +143,16 @@ def bits_depend_on(experiment: Experiment) -> dict[str, Any]:
 
 
 def recorded_bits(start: dict[str, Any]) -> dict[str, Any]:
-    """Return what `bits_depend_on` was when a run began."""
-    bits = start.get("bits_depend_on")
-    return bits if isinstance(bits, dict) else {}
+    """Return what `bits_depend_on` was when a run began, as far as its run.json says so."""
+    environment = section(start, "environment")
+    found = {name: environment[name] for name in ("torch", "threads", "kernels") if name in environment}
+    return found | section(start, "bits_depend_on")
+
+
+def section(record: dict[str, Any], name: str) -> dict[str, Any]:
+    """Return a part of what run.json holds; an empty one where it holds none, or something else there."""
+    found = record.get(name)
+    return found if isinstance(found, dict) else {}
 
 
 def _distributed() -> bool:

@@ -15,10 +15,11 @@ from rnntrain.commands import recorder_of
 from rnntrain.environment import environment
 from rnntrain.errors import UserError
 from rnntrain.out_of_memory import memory_explained
-from rnntrain.recorded import as_it_began, bits_depend_on, config_of, recorded_bits
+from rnntrain.recorded import as_it_began, bits_depend_on, config_of, recorded_bits, section
 from rnntrain.run import RunDir, open_run, read_start
 from rnntrain.using import READABLE
 
+NO_STEP = 1 << 62  # no run has so many
 STEPS = 1000  # to which a run is reproduced where nobody says how far
 
 Value = float | str
@@ -102,10 +103,11 @@ def reproduce(
 
 def _as_started(start: dict[str, Any]) -> tuple[str | None, int]:
     """Return the config that a run had at first, None for that which it has now, and the step up to which it had it."""
-    for resumed in start.get("resumed", []):
-        if "config_before" in resumed:
-            return str(resumed["config_before"]), int(resumed["step"])
-    return None, 1 << 62
+    resumed = start.get("resumed")
+    for record in resumed if isinstance(resumed, list) else []:
+        if isinstance(record, dict) and isinstance(record.get("config_before"), str):
+            return record["config_before"], record["step"] if isinstance(record.get("step"), int) else 0
+    return None, NO_STEP
 
 
 def _train_anew(experiment: Experiment, steps: int, quiet: bool) -> Numbers:
@@ -151,7 +153,7 @@ def _parse(text: bytes) -> dict[str, Any] | None:
 
 def _changed(start: dict[str, Any], experiment: Experiment) -> dict[str, tuple[Any, Any]]:
     """Return what is not as it was when the run began, by name."""
-    then, now = _circumstances(start.get("environment", {})), _circumstances(environment())
+    then, now = _circumstances(section(start, "environment")), _circumstances(environment())
     then |= recorded_bits(start)
     now |= bits_depend_on(experiment)
     changed = {name: (then[name], now[name]) for name in now if name in then and then[name] != now[name]}
@@ -163,11 +165,11 @@ def _changed(start: dict[str, Any], experiment: Experiment) -> dict[str, tuple[A
 def _circumstances(environment: dict[str, Any]) -> dict[str, Any]:
     versions = ("rnntrain", "torch", "numpy", "python")
     found: dict[str, Any] = {name: environment[name] for name in versions if name in environment}
-    found["processor"] = environment.get("cpu", {}).get("model")
-    for place, state in environment.get("git", {}).items():
-        if state:
+    found["processor"] = section(environment, "cpu").get("model")
+    for place, state in section(environment, "git").items():
+        if isinstance(state, dict):
             name = "code" if place == "rnntrain" else f"code of the {place.replace('_', ' ')}"
-            found[name] = str(state["commit"])[:12] + (" with changes" if state["dirty"] else "")
+            found[name] = str(state.get("commit"))[:12] + (" with changes" if state.get("dirty") else "")
     return found
 
 

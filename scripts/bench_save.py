@@ -57,6 +57,7 @@ def save_round(experiment: Experiment, recorder: Recorder, beside: bool) -> tupl
     """Save once; return the milliseconds of the stall and of the whole cost."""
     trainer = experiment.trainer
     usual = step_seconds(experiment, STEPS_BETWEEN)
+    recorder.log(trainer, {"train/loss": 1.0})  # what a save has to flush first
     started = time.perf_counter()
     recorder.save(trainer, "interval")
     if not beside:

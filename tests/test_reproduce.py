@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from commandline import TINY, Answer, listing
+from commandline import Answer, listing
 from training import make_config, write_text
 
 from rnntrain import commands
@@ -157,6 +157,14 @@ def test_verb_prints_it_and_exits_2_on_a_difference(trained_run: Path, workspace
     assert (answer.code, answer.out.partition(":")[0]) == (2, "Not reproduced")
 
 
+@pytest.mark.parametrize("part", ["environment", "bits_depend_on", "resumed"])
+def test_record_that_holds_something_else_is_passed_over(text: Path, part: str) -> None:
+    path = train(text, "run")
+    start = json.loads((path / "run.json").read_text())
+    (path / "run.json").write_text(json.dumps({**start, part: ["nothing", 1]}))
+    assert reproduce(path, 6, quiet=True).same
+
+
 # -- strict ---
 
 
@@ -195,10 +203,9 @@ def test_change_is_warned_of_where_nobody_is_strict(
         stop_at(patch, [8])
         with pytest.raises(Interrupted):
             train(text, "run")
-    commands.resume(text.parent / "run", ["threads=2"], quiet=True)
-    assert "threads was 1 and is 2: the last bits" in capsys.readouterr().err
-
-
-def test_tiny_run_of_the_command_line_is_reproduced(run_cli: Cli, workspace: Path) -> None:
-    assert run_cli("train", *TINY, "run.name=one", "--quiet").code == 0
-    assert run_cli("reproduce", "outputs/language_modeling/one", "--quiet").code == 0
+    info = text.parent / "run/run.json"
+    start = json.loads(info.read_text())
+    start["bits_depend_on"]["threads"] = 64
+    info.write_text(json.dumps(start))
+    commands.resume(text.parent / "run", ["threads=1"], quiet=True)
+    assert "threads was 64 and is 1: the last bits" in capsys.readouterr().err
