@@ -10,7 +10,7 @@ import pytest
 import torch
 from training import make_config, write_text
 
-from rnntrain import commands
+from rnntrain import commands, out_of_memory
 from rnntrain.errors import UserError
 from rnntrain.out_of_memory import OutOfMemory, memory_explained
 from rnntrain.trainer import Trainer
@@ -59,6 +59,23 @@ def test_model_that_does_not_fit_says_so_before_anything_is_written(tmp_path: Pa
     ):
         commands.train(make_config(write_text(tmp_path), {"model.hidden_size": 1 << 24}), quiet=True)
     assert not (tmp_path / "outputs").exists()
+
+
+def test_limit_of_a_container_counts_where_it_is_less_than_the_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = out_of_memory._read
+    (tmp_path / "job").mkdir()
+    monkeypatch.setattr(out_of_memory, "CGROUPS", tmp_path)
+    monkeypatch.setattr(
+        out_of_memory, "_read", lambda path: "0::/job\n" if path == Path("/proc/self/cgroup") else read(path)
+    )
+    machine = out_of_memory._memory()
+    (tmp_path / "job/memory.max").write_text("5000000\n")
+    (tmp_path / "job/memory.current").write_text("3000000\n")
+    assert out_of_memory._memory() == (5_000_000, 2_000_000)
+    (tmp_path / "job/memory.max").write_text("max\n")
+    assert out_of_memory._memory()[0] == machine[0]
 
 
 def test_other_errors_pass() -> None:
