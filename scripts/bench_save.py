@@ -7,7 +7,8 @@ An LSTM of about 10 million parameters trains with AdamW, and so a checkpoint ho
 - beside: the state is copied, and a thread hashes, writes and fsyncs it while the training goes on;
 - in its place: the training waits until the checkpoint stands and the old one is deleted.
 
-The stall is the time that the call takes. The whole cost is how much longer the steps took, stall included, until the
+The stall is the time that the call takes, its work the time of the training's thread on a processor, which other work
+on the machine does not stretch. The whole cost is how much longer the steps took, stall included, until the
 checkpoint stood, than as many steps take without a save: the thread shares the processor with them. The guard is
 timed by itself, over the step of a small model, where it weighs most.
 """
@@ -53,22 +54,22 @@ def step_seconds(experiment: Experiment, number: int) -> float:
     return statistics.median(taken)
 
 
-def save_round(experiment: Experiment, recorder: Recorder, beside: bool) -> tuple[float, float]:
-    """Save once; return the milliseconds of the stall and of the whole cost."""
+def save_round(experiment: Experiment, recorder: Recorder, beside: bool) -> tuple[float, float, float]:
+    """Save once; return the milliseconds of the stall, of its work on a processor, and of the whole cost."""
     trainer = experiment.trainer
     usual = step_seconds(experiment, STEPS_BETWEEN)
     recorder.log(trainer, {"train/loss": 1.0})  # what a save has to flush first
-    started = time.perf_counter()
+    started, worked = time.perf_counter(), time.thread_time()
     recorder.save(trainer, "interval")
     if not beside:
         recorder.settle(trainer)
-    stall = time.perf_counter() - started
+    stall, work = time.perf_counter() - started, time.thread_time() - worked
     steps = 0
     while not recorder.saver.settled():
         trainer.train_step()
         steps += 1
     recorder.settle(trainer)
-    return 1000 * stall, 1000 * (time.perf_counter() - started - steps * usual)
+    return 1000 * stall, 1000 * work, 1000 * (time.perf_counter() - started - steps * usual)
 
 
 def bench_saves(hidden_size: int, rounds: int, folder: Path) -> float:
@@ -76,7 +77,7 @@ def bench_saves(hidden_size: int, rounds: int, folder: Path) -> float:
     run = create_run(folder, "save")
     logger = Logger(run.metrics, run.tensorboard, quiet=True)
     recorder = Recorder(run, logger, 1)
-    found: dict[str, list[tuple[float, float]]] = {"beside the training": [], "in its place": []}
+    found: dict[str, list[tuple[float, float, float]]] = {"beside the training": [], "in its place": []}
     with closing(logger), recorder.saver:
         for side in found:  # the first of each gets its memory from the system
             save_round(experiment, recorder, side == "beside the training")
@@ -86,14 +87,15 @@ def bench_saves(hidden_size: int, rounds: int, folder: Path) -> float:
         newest = max((run.checkpoints).glob("step-*"))
         size = sum(path.stat().st_size for path in newest.iterdir()) / 1e6
     print(f"\n{experiment.num_parameters:,} parameters, a checkpoint of {size:.0f} MB, {rounds} rounds\n")
-    print("| a save | stall, median (ms) | worst | whole cost, median (ms) | worst |\n|---|---|---|---|---|")
+    print("| a save | stall, median (ms) | worst | its work, median (ms) | whole cost, median (ms) | worst |")
+    print("|---|---|---|---|---|---|")
     for side, costs in found.items():
-        stalls, wholes = zip(*costs, strict=True)
+        stalls, works, wholes = zip(*costs, strict=True)
+        medians = [statistics.median(each) for each in (stalls, works, wholes)]
         print(
-            f"| {side} | {statistics.median(stalls):.0f} | {max(stalls):.0f} | {statistics.median(wholes):.0f} | "
-            f"{max(wholes):.0f} |"
+            f"| {side} | {medians[0]:.0f} | {max(stalls):.0f} | {medians[1]:.0f} | {medians[2]:.0f} | {max(wholes):.0f} |"
         )
-    return statistics.median(stall for stall, _ in found["beside the training"])
+    return statistics.median(stall for stall, _, _ in found["beside the training"])
 
 
 def bench_guard(hidden_size: int) -> float:
