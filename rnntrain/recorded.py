@@ -22,14 +22,17 @@ from rnntrain.run import RunDir, find_runs, read_config_text, read_start
 from rnntrain.tasks.base import Task
 
 
-def config_of(run: RunDir, overrides: Sequence[str], allowed: tuple[str, ...]) -> Config:
+def config_of(run: RunDir, overrides: Sequence[str], allowed: tuple[str, ...], text: str | None = None) -> Config:
     """Return the checked config of a run, with overrides of the allowed keys.
 
     A recorded plugin is not imported because the record says so: the user names it again.
+
+    Args:
+        text: takes the place of the config that the run has now.
     """
     if is_bundle(run.path):
         verify_seal(run.path)
-    plain = configs.from_yaml(read_config_text(run), str(run.config))
+    plain = configs.from_yaml(read_config_text(run) if text is None else text, str(run.config))
     recorded = plain.get("plugins") or []
     if not isinstance(recorded, list):
         raise UserError(f"{run.config}: plugins={recorded}: expected a list; restore the file from a copy of the run")
@@ -45,10 +48,18 @@ def config_of(run: RunDir, overrides: Sequence[str], allowed: tuple[str, ...]) -
     return configs.check(plain)
 
 
+def config_before(run: RunDir, config: Config) -> str | None:
+    """Return the text of the config that a run has, or None where it says the same as the one it is to go on with."""
+    text = read_config_text(run)
+    before, now = (configs.flatten(plain) for plain in (configs.from_yaml(text, str(run.config)), config.plain))
+    differ = [key for key in before.keys() | now.keys() if before.get(key) != now.get(key) and key != "plugins"]
+    return text if differ else None
+
+
 def as_it_began(run: RunDir, config: Config) -> Config:
     """Put what was chosen when the run began in the place of "auto", since the bits of its results depend on it."""
     chosen: dict[str, Any] = {}
-    before = read_start(run).get("environment", {})
+    before = section(read_start(run), "environment")
     # Native kernels may not be there any more; "auto" then goes on without them, and says so.
     if config.top.kernels == "auto" and before.get("kernels") == "plain":
         chosen["kernels"] = "plain"
@@ -119,21 +130,51 @@ def has_ended(run: RunDir) -> bool:
         return True
 
 
-def warn_of_changes(run: RunDir, experiment: Experiment) -> None:
-    """Say what makes the coming steps differ from those of a run that had never stopped."""
+def changes_of_bits(run: RunDir, experiment: Experiment) -> list[str]:
+    """Say in one line each what makes the coming steps differ from those of a run that had never stopped."""
     recorded = read_start(run)
+    found = []
     if recorded.get("data") != experiment.data.fingerprint():
-        warn("the data is not what the run was started on; its results will differ")
-    before = recorded.get("environment", {})
-    for name, now in _bits_depend_on(experiment).items():
+        found.append("the data is not what the run was started on; its results will differ")
+    before = recorded_bits(recorded)
+    for name, now in bits_depend_on(experiment).items():
         if name in before and before[name] != now:
-            warn(f"{name} was {before[name]} and is {now}: the last bits of the results may differ")
+            found.append(f"{name} was {before[name]} and is {now}: the last bits of the results may differ")
+    return found
 
 
-def _bits_depend_on(experiment: Experiment) -> dict[str, Any]:
+def bits_depend_on(experiment: Experiment) -> dict[str, Any]:
+    """Return by name what, beside config, code and data, decides over the last bits of a run's results."""
     import torch
 
-    return {"torch": str(torch.__version__), "threads": experiment.threads, "kernels": experiment.kernels}
+    device = experiment.device
+    return {
+        "torch": str(torch.__version__),
+        "threads": experiment.threads,
+        "kernels": experiment.kernels,
+        "instruction set": torch.backends.cpu.get_cpu_capability(),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else str(device),
+        "world size": torch.distributed.get_world_size() if _distributed() else 1,
+    }
+
+
+def recorded_bits(start: dict[str, Any]) -> dict[str, Any]:
+    """Return what `bits_depend_on` was when a run began, as far as its run.json says so."""
+    environment = section(start, "environment")
+    found = {name: environment[name] for name in ("torch", "threads", "kernels") if name in environment}
+    return found | section(start, "bits_depend_on")
+
+
+def section(record: dict[str, Any], name: str) -> dict[str, Any]:
+    """Return a part of what run.json holds; an empty one where it holds none, or something else there."""
+    found = record.get(name)
+    return found if isinstance(found, dict) else {}
+
+
+def _distributed() -> bool:
+    import torch
+
+    return torch.distributed.is_available() and torch.distributed.is_initialized()
 
 
 def warn(text: str) -> None:

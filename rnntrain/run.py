@@ -139,7 +139,13 @@ def check_name(key: str, value: str) -> str:
     return value
 
 
-def record_start(run: RunDir, config_text: str, data: Mapping[str, Any], command: Sequence[str] | None = None) -> None:
+def record_start(
+    run: RunDir,
+    config_text: str,
+    data: Mapping[str, Any],
+    command: Sequence[str] | None = None,
+    bits_depend_on: Mapping[str, Any] | None = None,
+) -> None:
     """Write what the run is started from. Call it with the lock held.
 
     Args:
@@ -147,6 +153,7 @@ def record_start(run: RunDir, config_text: str, data: Mapping[str, Any], command
         config_text: the resolved config, as YAML.
         data: the fingerprint of the data, in plain JSON values.
         command: the command line; by default that of this process.
+        bits_depend_on: what decides over the last bits of the results, by name.
 
     Raises:
         UserError: a run was started in the folder before, the config is too large, or the disk refused.
@@ -161,6 +168,7 @@ def record_start(run: RunDir, config_text: str, data: Mapping[str, Any], command
         "started": datetime.now().astimezone().isoformat(timespec="seconds"),
         "process": os.getpid(),
         "environment": environment(),
+        "bits_depend_on": dict(bits_depend_on or {}),
         "data": dict(data),
     }
     document = (json.dumps(info, indent=2, allow_nan=False) + "\n").encode()
@@ -170,8 +178,18 @@ def record_start(run: RunDir, config_text: str, data: Mapping[str, Any], command
         durable.replace_file(run.info, document)
 
 
-def record_resume(run: RunDir, config_text: str, step: int) -> None:
+def record_resume(
+    run: RunDir,
+    config_text: str,
+    step: int,
+    bits_depend_on: Mapping[str, Any] | None = None,
+    config_before: str | None = None,
+) -> None:
     """Write that the run goes on at `step`, and the config it goes on with. Call it with the lock held.
+
+    Args:
+        bits_depend_on: what decides over the last bits of the results from here on, by name.
+        config_before: the config up to here where it was another, so that the run can be reproduced.
 
     Raises:
         UserError: the config is too large, or the disk refused.
@@ -182,7 +200,10 @@ def record_resume(run: RunDir, config_text: str, step: int) -> None:
         "started": datetime.now().astimezone().isoformat(timespec="seconds"),
         "step": step,
         "environment": environment(),
+        "bits_depend_on": dict(bits_depend_on or {}),
     }
+    if config_before is not None:
+        again["config_before"] = config_before
     info["resumed"] = [*info.get("resumed", []), again]
     with durable.one_line(run.path):
         durable.replace_file(run.config, _config_bytes(config_text))

@@ -23,11 +23,11 @@ from rnntrain.judging import Judged, judge
 from rnntrain.metrics import Table
 from rnntrain.models.sequence import SequenceModel
 from rnntrain.native import library
+from rnntrain.optim import load_weights
 from rnntrain.recorded import anywhere, checkpoint_of, codec_of, config_of
 from rnntrain.run import RunDir, open_run
 from rnntrain.sample import SamplingOptions, stream_text
 from rnntrain.tasks.base import Carry, Task
-from rnntrain.trainer import load_weights
 
 if TYPE_CHECKING:
     from rnntrain.predicting.predictor import Predictor

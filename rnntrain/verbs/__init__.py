@@ -55,6 +55,13 @@ VERBS = {
         "forecasting:forecast", "RUN [FILE] [--horizon N]", "the steps to come, with bands, dates, a picture", "run"
     ),
     "bundle": Verb("bundling:bundle", "RUN [RUN …] [--out FOLDER]", "one folder with weights and a model card", "run"),
+    "verify": Verb("reliability:verify", "RUN…", "which checkpoints are whole, and which one a resume takes", "run"),
+    "reproduce": Verb(
+        "reliability:reproduce", "RUN [--steps N]", "train a run anew, aside, and compare all numbers to the bit", "run"
+    ),
+    "replay": Verb(
+        "reliability:replay", "RUN/nonfinite/STEP", "take a step again that was not finite: where does it begin", "run"
+    ),
     "diagnose": Verb(
         "trained:diagnose", "RUN", "how far back its gradients reach, in numbers, words and a picture", "run"
     ),
