@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from rnntrain.ranges import Fraction, NonNegativeInt, PositiveFloat, PositiveInt
+from rnntrain.ranges import Fraction, NonNegativeInt, PositiveFloat, PositiveInt, ThreadCount
 
 Precision = Literal["float32", "bfloat16", "float16"]
 Kernels = Literal["auto", "plain", "native"]
@@ -101,7 +101,7 @@ class TopSettings:
     """
 
     seed: NonNegativeInt = 0
-    threads: PositiveInt | Literal["auto"] = "auto"
+    threads: ThreadCount | Literal["auto"] = "auto"
     kernels: Kernels = "auto"
     precision: Precision = "float32"
     deterministic: bool = False
