@@ -40,3 +40,5 @@ ThreadCount = Annotated[int, Range(1, 1024)]
 Fraction = Annotated[float, Range(0, 1)]
 # Steps that a memory is to bridge: below 2 there is nothing to remember.
 MemorySpan = Annotated[int, Range(2)]
+# Times the usual value, from where on a value is called a spike.
+SpikeFactor = Annotated[float, Range(1, low_open=True)]
