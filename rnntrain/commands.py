@@ -30,6 +30,7 @@ from rnntrain.recorded import (
     latest_checkpoint,
     warn,
     warn_of_changes,
+    was_never_saved,
 )
 from rnntrain.recorder import Recorder
 from rnntrain.retention import best_checkpoint
@@ -80,6 +81,8 @@ def train(config: Config, *, quiet: bool = False) -> Trained:
 def resume(path: Path, overrides: Sequence[str] = (), *, quiet: bool = False) -> Trained:
     """Go on with a run in its own folder from its newest checkpoint that verifies.
 
+    One that was killed before its first save begins again, in its folder.
+
     Raises:
         UserError: if there is no such run, it is being written, or an override would make it another run.
         Interrupted: after a signal; the run has been saved.
@@ -88,12 +91,13 @@ def resume(path: Path, overrides: Sequence[str] = (), *, quiet: bool = False) ->
     with run.lock():
         remove_stale(run.path)
         config = as_it_began(run, config_of(run, overrides, RESUMABLE))
-        checkpoint = latest_checkpoint(run)
-        tree = load_checkpoint(checkpoint)
+        checkpoint = None if was_never_saved(run) else latest_checkpoint(run)
+        tree = None if checkpoint is None else load_checkpoint(checkpoint)
         with memory_explained():
-            experiment = build(config, codec=codec_of(config, tree))
+            experiment = build(config, codec=None if tree is None else codec_of(config, tree))
         warn_of_changes(run, experiment)
-        _restore(experiment, tree, checkpoint)
+        if checkpoint is not None and tree is not None:
+            _restore(experiment, tree, checkpoint)
         _refuse_if_ended(run, experiment)
         truncate_after_step(run.metrics, experiment.trainer.step)
         record_resume(run, configs.to_yaml(config.plain), experiment.trainer.step)

@@ -11,14 +11,17 @@ from typing import Any
 
 from rnntrain import config as configs
 from rnntrain.build import Experiment
-from rnntrain.checkpoint import CheckpointError, latest_valid
+from rnntrain.checkpoint import CheckpointError, find_checkpoints, latest_valid
 from rnntrain.config import Config
 from rnntrain.data.base import Codec
+from rnntrain.durable import read_bounded
 from rnntrain.errors import UserError
 from rnntrain.lock import is_held
 from rnntrain.retention import best_checkpoint, read_best
 from rnntrain.run import RunDir, find_runs, read_config_text, read_start
 from rnntrain.tasks.base import Task
+
+SUMMARY_LIMIT_BYTES = 16 << 20
 
 
 def config_of(run: RunDir, overrides: Sequence[str], allowed: tuple[str, ...]) -> Config:
@@ -78,6 +81,11 @@ def latest_checkpoint(run: RunDir) -> Path:
     return checkpoint
 
 
+def was_never_saved(run: RunDir) -> bool:
+    """Say whether a run was stopped, by a crash, before any of its checkpoints stood."""
+    return not find_checkpoints(run.checkpoints) and not has_ended(run)
+
+
 def latest_interrupted(root: Path = Path("outputs")) -> Path:
     """Return the run below `root` that was stopped last before its end: by a signal, a crash, or power that failed.
 
@@ -96,10 +104,10 @@ def has_ended(run: RunDir) -> bool:
         # A run that went on after its summary was written has not ended by what that says.
         if run.summary.stat().st_mtime < run.info.stat().st_mtime:
             return False
-        return bool(json.loads(run.summary.read_text(encoding="utf-8"))["status"] != "interrupted")
+        return bool(json.loads(read_bounded(run.summary, SUMMARY_LIMIT_BYTES))["status"] != "interrupted")
     except FileNotFoundError:
         return False
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return True
 
 
