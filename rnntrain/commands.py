@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from rnntrain import config as configs
 from rnntrain.build import Experiment, build
@@ -16,7 +15,6 @@ from rnntrain.config import Config
 from rnntrain.durable import remove_stale
 from rnntrain.errors import Interrupted, NonFiniteError, UserError
 from rnntrain.evaluation import evaluate_finally
-from rnntrain.generators import restore_generators
 from rnntrain.gradient_log import GradientLog
 from rnntrain.interrupt import StopRequests
 from rnntrain.logger import Logger
@@ -35,6 +33,7 @@ from rnntrain.recorded import (
 from rnntrain.recorder import Recorder
 from rnntrain.retention import best_checkpoint
 from rnntrain.run import RunDir, create_run, open_run, record_resume, record_start, truncate_after_step, write_summary
+from rnntrain.saved_state import restore
 from rnntrain.summary import Summary
 from rnntrain.threads import fastest_threads
 from rnntrain.trainer import load_weights
@@ -97,20 +96,12 @@ def resume(path: Path, overrides: Sequence[str] = (), *, quiet: bool = False) ->
             experiment = build(config, codec=None if tree is None else codec_of(config, tree))
         warn_of_changes(run, experiment)
         if checkpoint is not None and tree is not None:
-            _restore(experiment, tree, checkpoint)
+            for warning in restore(experiment, tree, checkpoint):
+                warn(warning)
         _refuse_if_ended(run, experiment)
         truncate_after_step(run.metrics, experiment.trainer.step)
         record_resume(run, configs.to_yaml(config.plain), experiment.trainer.step)
         return _run_to_end(experiment, run, resumed_at=experiment.trainer.step, quiet=quiet)
-
-
-def _restore(experiment: Experiment, tree: dict[str, Any], checkpoint: Path) -> None:
-    try:
-        experiment.trainer.load_state_dict(tree["trainer"])
-    except (RuntimeError, ValueError, KeyError) as error:
-        raise UserError(f"{checkpoint}: does not fit the run's config: {' '.join(str(error).split())[:200]}") from error
-    for warning in restore_generators(tree["generators"]):
-        warn(warning)
 
 
 def _refuse_if_ended(run: RunDir, experiment: Experiment) -> None:

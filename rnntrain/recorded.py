@@ -19,7 +19,7 @@ from rnntrain.errors import UserError
 from rnntrain.lock import is_held
 from rnntrain.retention import best_checkpoint, read_best
 from rnntrain.run import RunDir, find_runs, read_config_text, read_start
-from rnntrain.tasks.base import Task
+from rnntrain.saved_state import codec_in
 
 SUMMARY_LIMIT_BYTES = 16 << 20
 
@@ -59,8 +59,7 @@ def as_it_began(run: RunDir, config: Config) -> Config:
 
 def codec_of(config: Config, tree: dict[str, Any]) -> Codec:
     """Return the codec that a checkpoint holds."""
-    task: Task = config.task.build()
-    return task.codec_type.from_state(tree["codec"])
+    return codec_in(tree, config.task.build())
 
 
 def checkpoint_of(path: Path, run: RunDir) -> Path:

@@ -21,6 +21,7 @@ from rnntrain.native import library
 from rnntrain.recorded import checkpoint_of, codec_of, config_of
 from rnntrain.run import RunDir, open_run
 from rnntrain.sample import SamplingOptions, stream_text
+from rnntrain.saved_state import MISFITS, codec_in
 from rnntrain.trainer import load_weights
 
 # What may be other than when the run was trained: where it computes, and what it reads.
@@ -71,7 +72,7 @@ def load(path: Path | str, overrides: Sequence[str] = ()) -> Loaded:
     config = config_of(run, overrides, READABLE)
     tree = load_checkpoint(checkpoint_of(Path(path), run))
     task = config.task.build()
-    codec = task.codec_type.from_state(tree["codec"])
+    codec = codec_in(tree, task)
     set_threads(config.top.threads)
     library.choose(config.top.kernels)
     device = choose_device(config.device, "float32")
@@ -126,7 +127,7 @@ def diagnose(path: Path, folder: Path | None = None, overrides: Sequence[str] = 
 def _load_best_weights(model: SequenceModel, tree: dict[str, Any], run: RunDir) -> None:
     try:
         load_weights(model, tree["trainer"])
-    except (RuntimeError, ValueError, KeyError) as error:
+    except MISFITS as error:
         raise UserError(
             f"{run.path}: its checkpoint does not fit its config: {' '.join(str(error).split())[:200]}"
         ) from error

@@ -185,9 +185,11 @@ def refusing(patch: pytest.MonkeyPatch, code: int, after_bytes: int) -> None:
     patch.setattr(os, "write", write)
 
 
-@pytest.mark.parametrize(
-    "code", [errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG], ids=lambda code: errno.errorcode[code]
-)
+def name_of(code: int) -> str:
+    return errno.errorcode[code]
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG], ids=name_of)
 def test_disk_full_at_any_byte_keeps_the_old_checkpoint(folder: Path, code: int) -> None:
     path = save(folder, 1)
     size = sum(file.stat().st_size for file in path.iterdir())
