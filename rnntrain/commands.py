@@ -54,8 +54,11 @@ class Trained:
 # -- training ---
 
 
-def train(config: Config, *, quiet: bool = False) -> Trained:
+def train(config: Config, *, quiet: bool = False, stop: StopRequests | None = None) -> Trained:
     """Train a new run; nothing is written before everything has been checked and built.
+
+    Args:
+        stop: what else than a signal may ask the run to stop.
 
     Raises:
         UserError: for what the user can mend.
@@ -74,13 +77,18 @@ def train(config: Config, *, quiet: bool = False) -> Trained:
     )
     with run.lock():
         record_start(run, configs.to_yaml(config.plain), experiment.data.fingerprint())
-        return _run_to_end(experiment, run, resumed_at=None, quiet=quiet)
+        return _run_to_end(experiment, run, resumed_at=None, quiet=quiet, stop=stop)
 
 
-def resume(path: Path, overrides: Sequence[str] = (), *, quiet: bool = False) -> Trained:
+def resume(
+    path: Path, overrides: Sequence[str] = (), *, quiet: bool = False, stop: StopRequests | None = None
+) -> Trained:
     """Go on with a run in its own folder from its newest checkpoint that verifies.
 
     One that was killed before its first save begins again, in its folder.
+
+    Args:
+        stop: what else than a signal may ask the run to stop.
 
     Raises:
         UserError: if there is no such run, it is being written, or an override would make it another run.
@@ -101,7 +109,7 @@ def resume(path: Path, overrides: Sequence[str] = (), *, quiet: bool = False) ->
         _refuse_if_ended(run, experiment)
         truncate_after_step(run.metrics, experiment.trainer.step)
         record_resume(run, configs.to_yaml(config.plain), experiment.trainer.step)
-        return _run_to_end(experiment, run, resumed_at=experiment.trainer.step, quiet=quiet)
+        return _run_to_end(experiment, run, resumed_at=experiment.trainer.step, quiet=quiet, stop=stop)
 
 
 def _refuse_if_ended(run: RunDir, experiment: Experiment) -> None:
@@ -119,7 +127,9 @@ def _refuse_if_ended(run: RunDir, experiment: Experiment) -> None:
         )
 
 
-def _run_to_end(experiment: Experiment, run: RunDir, *, resumed_at: int | None, quiet: bool) -> Trained:
+def _run_to_end(
+    experiment: Experiment, run: RunDir, *, resumed_at: int | None, quiet: bool, stop: StopRequests | None
+) -> Trained:
     trainer, config = experiment.trainer, experiment.config
     logger = Logger(run.metrics, run.tensorboard, unit=experiment.data.unit, resumed_at=resumed_at, quiet=quiet)
     gradient_log = GradientLog() if config.top.diagnose == "gradients" else None
@@ -127,10 +137,10 @@ def _run_to_end(experiment: Experiment, run: RunDir, *, resumed_at: int | None, 
     trainer.watcher = recorder
     _announce(experiment, run, logger, resumed_at)
     with _ending(experiment, run), closing(logger), memory_explained(trainer), recorder.saver:
-        with StopRequests() as requests:
+        with stop or StopRequests() as requests:
             reason = trainer.fit(requests.reason)
         if requests.reason() is not None:
-            write_summary(run, _summarise(experiment, "interrupted", reason, {}).to_json())
+            write_summary(run, _summarise(experiment, requests.status, reason, {}).to_json())
             raise Interrupted(f"{reason}: saved at step {trainer.step:,}; go on with: rnntrain resume {_quoted(run)}")
         trainer.finish()
         if config.trainer.restore_best and trainer.best.value is not None:

@@ -38,6 +38,9 @@ VERBS = {
     "resume": Verb(
         "training:resume", "[RUN] [key=value …]", "go on with a run that was stopped, or whose limit you raise", "run"
     ),
+    "sweep": Verb(
+        "sweeping:sweep", "[sweep=NAME] [key=values …]", "search over configs, several runs at once", "config"
+    ),
     "eval": Verb("trained:evaluate", "RUN [--split val]", "evaluate a run's best weights", "run"),
     "sample": Verb("trained:sample", "RUN [--prompt TEXT]", "write text with a trained language model", "run"),
     "diagnose": Verb(

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import stat
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -45,7 +46,7 @@ def read_sound(path: Path, where: str, stereo: Stereo = "refuse") -> Sound:
         UserError: if it cannot be read, is no sound, is cut off, has several channels, no samples or such as are
             not finite; or if `soundfile` is not installed.
     """
-    soundfile = _soundfile()
+    _soundfile()  # a package that is missing is told before a file is
     try:
         if not stat.S_ISREG(path.stat().st_mode):
             raise UserError(f"{where}: this is no file but a folder, device or pipe; name a sound file")
@@ -54,8 +55,14 @@ def read_sound(path: Path, where: str, stereo: Stereo = "refuse") -> Sound:
         raise UserError(f"{where}: there is no such file; correct the path, or restore the file") from error
     except OSError as error:
         raise UserError(f"{where}: {(error.strerror or str(error)).lower()}; make the file readable") from error
+    return decode_sound(data, where, stereo)
+
+
+def decode_sound(data: bytes, where: str, stereo: Stereo = "refuse") -> Sound:
+    """Decode the bytes of a whole sound file; as `read_sound`, which reads them."""
+    soundfile = _soundfile()
     _check_whole(data, where)
-    samples_SC, rate = _decode(soundfile, path, where, len(data))
+    samples_SC, rate = _decode(soundfile, data, where)
     if not LOWEST_RATE <= rate <= HIGHEST_RATE:  # resampling would make a gigabyte of a kilobyte
         raise UserError(f"{where}: says that it has {rate} samples a second, which no recording has; write it anew")
     if samples_SC.shape[1] > 1 and stereo == "refuse":
@@ -81,16 +88,16 @@ def at_rate(sound: Sound, sample_rate: int, where: str, allowed: bool) -> np.nda
     return resample(sound.samples_S, sound.sample_rate, sample_rate)
 
 
-def _decode(soundfile: Any, path: Path, where: str, packed_bytes: int) -> tuple[np.ndarray, int]:
+def _decode(soundfile: Any, data: bytes, where: str) -> tuple[np.ndarray, int]:
     blocks: list[np.ndarray] = []
     try:
-        with soundfile.SoundFile(path) as file:
+        with soundfile.SoundFile(io.BytesIO(data)) as file:
             promised, rate, channels = file.frames, file.samplerate, file.channels
             size = 0
             while len(block := file.read(max(1, BLOCK // channels), dtype="float32", always_2d=True)):
                 blocks.append(block)
                 size += block.nbytes
-                check_unpacked(size, packed_bytes, where, RATIO)
+                check_unpacked(size, len(data), where, RATIO)
     except (soundfile.SoundFileError, RuntimeError, ValueError) as error:
         reason = str(getattr(error, "error_string", error)).strip().rstrip(".")
         raise UserError(f"{where}: is no sound that can be read ({reason}); give WAV, FLAC or Ogg") from error
