@@ -12,12 +12,14 @@ from rnntrain import config as configs
 from rnntrain.build import Experiment, build
 from rnntrain.checkpoint import CheckpointWriteError, checkpoint_name, load_checkpoint
 from rnntrain.config import Config
+from rnntrain.contained import check_contained
 from rnntrain.durable import remove_stale
 from rnntrain.errors import Interrupted, NonFiniteError, UserError
 from rnntrain.evaluation import evaluate_finally
 from rnntrain.gradient_log import GradientLog
 from rnntrain.interrupt import StopRequests
 from rnntrain.logger import Logger
+from rnntrain.metrics_file import truncate_after_step
 from rnntrain.native import library
 from rnntrain.out_of_memory import OutOfMemory, memory_explained
 from rnntrain.recorded import (
@@ -32,7 +34,7 @@ from rnntrain.recorded import (
 )
 from rnntrain.recorder import Recorder
 from rnntrain.retention import best_checkpoint
-from rnntrain.run import RunDir, create_run, open_run, record_resume, record_start, truncate_after_step, write_summary
+from rnntrain.run import RunDir, create_run, open_run, record_resume, record_start, write_summary
 from rnntrain.saved_state import restore
 from rnntrain.summary import Summary
 from rnntrain.threads import fastest_threads
@@ -96,6 +98,7 @@ def resume(
     """
     run = open_run(path)
     with run.lock():
+        check_contained(run)
         remove_stale(run.path)
         config = as_it_began(run, config_of(run, overrides, RESUMABLE))
         checkpoint = None if was_never_saved(run) else latest_checkpoint(run)

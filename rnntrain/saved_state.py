@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rnntrain.build import Experiment
+from rnntrain.checking import shown
 from rnntrain.data.base import Codec
 from rnntrain.errors import UserError
 from rnntrain.generators import restore_generators
@@ -41,6 +42,7 @@ def restore(experiment: Experiment, tree: dict[str, Any], checkpoint: Path) -> l
     """
     try:
         _check_counts(tree["trainer"])
+        _check_groups(experiment.trainer.optimizer.state_dict(), tree["trainer"]["optimizer"])
         experiment.trainer.load_state_dict(tree["trainer"])
         generators = tree["generators"]
     except MISFITS as error:
@@ -57,6 +59,21 @@ def _check_counts(saved: dict[str, Any]) -> None:
         raise ValueError("seconds is no time")
     if type(saved["evaluated_at"]) is not int:
         raise ValueError("evaluated_at is no step")
+
+
+def _check_groups(own: dict[str, Any], saved: dict[str, Any]) -> None:
+    """Refuse settings of an optimizer of other kinds than its own, which would only fail at its first step."""
+    for ours, theirs in zip(own["param_groups"], saved["param_groups"], strict=True):
+        for name in ours.keys() & theirs.keys() - {"params"}:
+            mine, its = ours[name], theirs[name]
+            if _kind(mine) != _kind(its) or (isinstance(mine, (bool, str)) and mine != its):
+                raise ValueError(f"{name} of the optimizer is {shown(its)}")
+
+
+def _kind(value: Any) -> Any:
+    if isinstance(value, (list, tuple)):
+        return [_kind(part) for part in value]
+    return float if type(value) is int else type(value)
 
 
 def _reason(error: BaseException) -> str:

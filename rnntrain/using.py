@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rnntrain.build import build, build_model
 from rnntrain.checkpoint import load_checkpoint
 from rnntrain.config import Config
+from rnntrain.contained import check_folder
 from rnntrain.data.codecs import TextCodec
 from rnntrain.device import choose_device, set_threads
 from rnntrain.durable import one_line
@@ -134,7 +135,9 @@ def diagnose(path: Path, folder: Path | None = None, overrides: Sequence[str] = 
     experiment = build(config, codec=codec_of(config, tree))
     _load_best_weights(experiment.model, tree, run)
     diagnoses = diagnose_trainer(experiment.trainer)
-    folder = run.pictures if folder is None else folder
+    if folder is None:
+        folder = run.pictures
+        check_folder(folder)
     with one_line(folder):
         folder.mkdir(parents=True, exist_ok=True)
         picture(diagnoses)().savefig(folder / "gradients_by_lag.png", dpi=120)

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 from faults.hostile_files import Payload
-
 from rnntrain import durable
 from rnntrain.manifest import MANIFEST, STATE, TENSORS, Manifest, read_manifest
 
@@ -54,7 +53,9 @@ def forged_files(**files: bytes | Callable[[Path], bytes]) -> Change:
 
     def change(run: Path, outside: Path) -> None:
         for checkpoint in all_checkpoints(run):
-            contents = {names[key]: value if isinstance(value, bytes) else value(outside) for key, value in files.items()}
+            contents = {
+                names[key]: value if isinstance(value, bytes) else value(outside) for key, value in files.items()
+            }
             forge(checkpoint, **contents)
 
     return change
@@ -195,7 +196,9 @@ RUNS: dict[str, Change] = {
     "checkpoint: no generators": drop("generators"),
     "checkpoint: the trainer a list": put("trainer", value=[]),
     "checkpoint: the codec a text": put("codec", value="x"),
-    "checkpoint: a codec of a billion": put("codec", value={"unit": "char", "characters": "".join(map(chr, range(0x10000, 0x90000)))}),
+    "checkpoint: a codec of a billion": put(
+        "codec", value={"unit": "char", "characters": "".join(map(chr, range(0x10000, 0x90000)))}
+    ),
     "checkpoint: a codec of another kind": put("codec", value={"unit": "byte"}),
     "checkpoint: a codec of no kind": put("codec", value={"unit": ["char"]}),
     "checkpoint: step a text": put("trainer", "step", value="4"),
@@ -214,7 +217,9 @@ RUNS: dict[str, Change] = {
     "checkpoint: the python generator empty": put("generators", "python", value=[]),
     "checkpoint: the state a number": put("trainer", "state", value=7),
     "config: an alias": append("config.yaml", "a: &a [1]\nb: *a\n"),
-    "config: a Python object": append("config.yaml", "evil: !!python/object/apply:os.system ['touch {outside}/executed']\n"),
+    "config: a Python object": append(
+        "config.yaml", "evil: !!python/object/apply:os.system ['touch {outside}/executed']\n"
+    ),
     "config: a class of the system": in_config("rnntrain.tasks.language_modeling.LanguageModeling", "os.system"),
     "config: a plugin": append("config.yaml", "plugins: [antigravity]\n"),
     "config: the environment": in_config("path: tiny.txt", "path: ${oc.env:SECRET}"),
@@ -263,7 +268,22 @@ RUNS: dict[str, Change] = {
 def mutated(seed: int) -> Change:
     """Return a case in which one value of the state, drawn, is one of another kind."""
     draw = random.Random(seed)
-    others: list[Any] = [None, True, -1, 0, 10**30, 1.5, "", "x", [], {}, [[]], {"a": 1}, {"$tuple": []}, {"$float": "nan"}]
+    others: list[Any] = [
+        None,
+        True,
+        -1,
+        0,
+        10**30,
+        1.5,
+        "",
+        "x",
+        [],
+        {},
+        [[]],
+        {"a": 1},
+        {"$tuple": []},
+        {"$float": "nan"},
+    ]
 
     def edit(document: dict[str, Any]) -> None:
         places: list[tuple[Any, Any]] = []

@@ -277,15 +277,21 @@ def _audit(file: int) -> None:
             return
         told = event in FORBIDDEN and not (event == "subprocess.Popen" and arguments[0] in OURS)
         if event == "open" and isinstance(arguments[0], str) and arguments[2] and arguments[2] & WRITING:
-            place = os.path.realpath(arguments[0])
+            place = _place(arguments[0], arguments[2] & (os.O_NOFOLLOW | os.O_EXCL))
             told = not place.startswith((root + os.sep, *dull))
         elif event in ("os.rename", "os.mkdir", "os.remove", "os.rmdir", "os.symlink", "os.link", "os.truncate"):
             names = [name for name in arguments[:2] if isinstance(name, str) and os.path.isabs(name)]
-            told = any(not os.path.realpath(name).startswith(root + os.sep) for name in names)
+            told = any(not _place(name, True).startswith(root + os.sep) for name in names)
         if told:
             write(file, (f"{event} {arguments!r}"[:500].replace("\n", " ") + "\n").encode("utf-8", "replace"))
 
     sys.addaudithook(hook)
+
+
+def _place(name: str, itself: object) -> str:
+    """Return where a name leads, or where it stands itself: a call that renames or makes it follows no link there."""
+    folder, own = os.path.split(os.path.abspath(name))
+    return os.path.join(os.path.realpath(folder), own) if itself else os.path.realpath(name)
 
 
 def _counted(call: Callable[..., Any], at_call: int | None, number: int, shared: mmap.mmap) -> Callable[..., Any]:

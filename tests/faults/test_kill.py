@@ -79,7 +79,7 @@ def check_killed(
     ends = [random_end(draw, went) for _ in range(2)]
     told = killed_and_resumed(nursery, plain, tmp_path / "run", ends)
     kills = [lost for ended, lost in told if ended.code == -9]
-    report("kill", name=f"{task}-{cell}", kills=len(kills), lost=max(kills, default=0))
+    report("kill", name=f"{task}-{cell}", kills=len(kills), lost=max(kills, default=0), every=SAVE_EVERY)
     assert told[-1][0].code == 0
     assert different(whole, left_behind(tmp_path / "run")) == []
     # One save is under way beside the training while the next steps are taken.

@@ -24,8 +24,9 @@ from rnntrain.checkpoint import (
     save_checkpoint,
     verify_checkpoint,
 )
+from rnntrain.metrics_file import truncate_after_step
 from rnntrain.retention import best_checkpoint, mark_best, read_best, rotate
-from rnntrain.run import RunDir, record_resume, record_start, truncate_after_step, write_summary
+from rnntrain.run import RunDir, record_resume, record_start, write_summary
 
 
 def tree_of(step: int) -> dict[str, Any]:
