@@ -1,7 +1,7 @@
 """Run the tests of faults, all of them or one group, and print the table for BENCHMARKS.md.
 
     python scripts/bench_faults.py            every group, about half an hour on two cores
-    python scripts/bench_faults.py damage     one of: kill, signals, power, damage, hostile, malformed, disk, resume, several
+    python scripts/bench_faults.py damage     one group alone: see GROUPS below
 
 What the tests measured is also written to `faults.json` in the folder that --out names.
 """
@@ -87,8 +87,8 @@ def table(figures: list[dict[str, Any]]) -> list[str]:
         )
     for f in rows.get("power", []):
         lines.append(
-            f"| power fails at each of {f['calls']} calls of a save ({f['name']}) | {f['states']} states, un-synced data "
-            f"dropped: old or new every time, new from the return on; {f['lost']} lost |"
+            f"| power fails at each of {f['calls']} calls of a save ({f['name']}) | {f['states']} states, un-synced "
+            f"data dropped: old or new every time, new from the return on; {f['lost']} lost |"
         )
     for f in rows.get("damage", []):
         lines.append(f"| damage: {f['name']} | {f['tried']} tried, {f['silent']} silent |")
@@ -102,8 +102,9 @@ def table(figures: list[dict[str, Any]]) -> list[str]:
         if cases := rows.get(row):
             slowest, largest = (max(cases, key=lambda f, key=key: f[key]) for key in ("seconds", "megabytes"))
             lines.append(
-                f"| {row} input | {len(cases)} cases: 0 executed, 0 written outside; at most {slowest['seconds']:.1f} s "
-                f"({slowest['name']}) and {largest['megabytes']:.0f} MB ({largest['name']}) |"
+                f"| {row} input | {len(cases)} cases: 0 executed, 0 written outside; at most "
+                f"{slowest['seconds']:.1f} s ({slowest['name']}) and {largest['megabytes']:.0f} MB "
+                f"({largest['name']}) |"
             )
     return lines
 
