@@ -18,7 +18,7 @@ import pytest
 import torch
 from training import CELLS, Clock, Scripted, differences, make_config, make_experiment, write_documents, write_text
 
-from rnntrain import commands, saving
+from rnntrain import commands, saved_state, saving
 from rnntrain.checkpoint import find_checkpoints, latest_valid, load_checkpoint, verify_checkpoint
 from rnntrain.commands import Trained
 from rnntrain.errors import Interrupted, UserError

@@ -11,6 +11,7 @@ from commandline import TEXT, listing
 from faults.hostile import CONFIGS
 from faults.hostile_data import DATA
 from faults.nursery import Ended, Nursery
+from faults.tiers import tiers
 
 SECRET = "a-secret-of-the-environment"
 MOST_MEGABYTES = 500.0
@@ -53,7 +54,7 @@ def check_refused(ended: Ended) -> None:
     assert ended.out == "", ended
 
 
-@pytest.mark.parametrize("name", [*CONFIGS, *DATA])
+@pytest.mark.parametrize("name", tiers([*CONFIGS, *DATA], 4))
 def test_hostile_input_is_refused(nursery: Nursery, tmp_path: Path, report: Callable[..., None], name: str) -> None:
     """In one line, in little time and memory; nothing is created."""
     case = {**CONFIGS, **DATA}[name]

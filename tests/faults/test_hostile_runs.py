@@ -12,6 +12,7 @@ from commandline import TEXT, TINY
 from faults.hostile_runs import RUNS, Change, mutated
 from faults.nursery import Ended, Nursery
 from faults.test_hostile import MOST_MEGABYTES, attacked
+from faults.tiers import tiers
 from rnntrain.errors import USER_MISTAKE
 
 VERBS = {
@@ -66,24 +67,17 @@ def test_hostile_run_is_used_or_refused(
     ended = used(nursery, tmp_path, trained, RUNS[name], verb)
     report("hostile", name=f"{name}, {verb}", code=ended.code, seconds=ended.seconds, megabytes=ended.peak_megabytes)
     check_answer(ended)
-
-
-@pytest.mark.parametrize("name", [name for name in RUNS if name.startswith("checkpoint: ")])
-def test_forged_checkpoint_trains_nothing(nursery: Nursery, tmp_path: Path, trained: Path, name: str) -> None:
-    """What is forged is refused before the first step, and the run's files stay as they are."""
-    ended = used(nursery, tmp_path, trained, RUNS[name], "resume")
-    if ended.code == USER_MISTAKE:
-        run = tmp_path / "work/run"
-        for file in ("metrics.jsonl", "config.yaml", "run.json"):
-            assert (run / file).read_bytes() == (trained / file).read_bytes()
+    if name.startswith("checkpoint: ") and ended.code == USER_MISTAKE:  # before the first step, and nothing is written
         assert ended.step == 0
+        for file in ("metrics.jsonl", "config.yaml", "run.json"):
+            assert (tmp_path / "work/run" / file).read_bytes() == (trained / file).read_bytes()
 
 
-FORGED = [pytest.param(seed, marks=() if seed < 6 else pytest.mark.slow) for seed in range(150)]
+FORGED = [pytest.param(seed, marks=() if seed < 4 else pytest.mark.slow) for seed in range(150)]
 
 
 @pytest.mark.parametrize("seed", FORGED)
-@pytest.mark.parametrize("verb", ["resume", "eval"])
+@pytest.mark.parametrize("verb", tiers(["resume", "eval"], 2))
 def test_any_value_of_another_kind_is_answered(
     nursery: Nursery, tmp_path: Path, trained: Path, seed: int, verb: str
 ) -> None:

@@ -11,9 +11,10 @@ from commandline import TEXT, listing
 from faults.malformed import MALFORMED
 from faults.nursery import Nursery
 from faults.test_hostile import check_refused
+from faults.tiers import tiers
 
 
-@pytest.mark.parametrize("name", MALFORMED)
+@pytest.mark.parametrize("name", tiers(MALFORMED, 4))
 def test_mistake_is_one_line(nursery: Nursery, tmp_path: Path, report: Callable[..., None], name: str) -> None:
     mistake = MALFORMED[name]
     (tmp_path / "tiny.txt").write_text(TEXT, encoding="utf-8")

@@ -118,6 +118,7 @@ def test_lookers_leave_a_run_as_it_is(nursery: Nursery, tmp_path: Path) -> None:
     assert listing(tmp_path) == before
 
 
+@pytest.mark.slow
 def test_lookers_beside_a_run_leave_its_bits(nursery: Nursery, tmp_path: Path) -> None:
     cases = Cases(tmp_path / "cases")
     plain = cases.plain("regression", "gru", tmp_path / "run", max_steps=60, eval_every_steps=10)
