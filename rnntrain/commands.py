@@ -7,20 +7,20 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from rnntrain import config as configs
 from rnntrain.build import Experiment, build
 from rnntrain.bundling.seal import refuse_bundle
 from rnntrain.checkpoint import CheckpointWriteError, checkpoint_name, load_checkpoint
 from rnntrain.config import Config
+from rnntrain.contained import check_contained
 from rnntrain.durable import remove_stale
 from rnntrain.errors import Interrupted, NonFiniteError, UserError
 from rnntrain.evaluation import evaluate_finally
-from rnntrain.generators import restore_generators
 from rnntrain.gradient_log import GradientLog
 from rnntrain.interrupt import StopRequests
 from rnntrain.logger import Logger
+from rnntrain.metrics_file import truncate_after_step
 from rnntrain.native import library
 from rnntrain.optim import load_weights
 from rnntrain.out_of_memory import OutOfMemory, memory_explained
@@ -34,10 +34,12 @@ from rnntrain.recorded import (
     has_ended,
     latest_checkpoint,
     warn,
+    was_never_saved,
 )
 from rnntrain.recorder import Recorder
 from rnntrain.retention import best_checkpoint
-from rnntrain.run import RunDir, create_run, open_run, record_resume, record_start, truncate_after_step, write_summary
+from rnntrain.run import RunDir, create_run, open_run, record_resume, record_start, write_summary
+from rnntrain.saved_state import restore
 from rnntrain.saving import check_room, coming_bytes
 from rnntrain.summary import Summary
 from rnntrain.threads import fastest_threads
@@ -96,6 +98,8 @@ def resume(
 ) -> Trained:
     """Go on with a run in its own folder from its newest checkpoint that verifies.
 
+    One that was killed before its first save begins again, in its folder.
+
     Args:
         strict: refuse where the run would not be, to the bit, the one that never stopped.
         stop: what else than a signal may ask the run to stop.
@@ -107,14 +111,17 @@ def resume(
     run = open_run(path)
     refuse_bundle(run.path)
     with run.lock():
+        check_contained(run)
         remove_stale(run.path)
         remove_stale(run.nonfinite)
         config = as_it_began(run, config_of(run, overrides, RESUMABLE))
-        checkpoint = latest_checkpoint(run)
-        tree = load_checkpoint(checkpoint)
+        checkpoint = None if was_never_saved(run) else latest_checkpoint(run)
+        tree = None if checkpoint is None else load_checkpoint(checkpoint)
         with memory_explained():
-            experiment = build(config, codec=codec_of(config, tree))
-        inexact = [*changes_of_bits(run, experiment), *_restore(experiment, tree, checkpoint)]
+            experiment = build(config, codec=None if tree is None else codec_of(config, tree))
+        inexact = changes_of_bits(run, experiment)
+        if checkpoint is not None and tree is not None:
+            inexact = [*inexact, *restore(experiment, tree, checkpoint)]
         _refuse_if_ended(run, experiment)
         _check_room(experiment, run.checkpoints)
         if strict and (inexact := [*inexact, *_follows_the_clock(experiment)]):
@@ -126,14 +133,6 @@ def resume(
         before = config_before(run, config)
         record_resume(run, configs.to_yaml(config.plain), experiment.trainer.step, bits, before)
         return _run_to_end(experiment, run, resumed_at=experiment.trainer.step, quiet=quiet, stop=stop)
-
-
-def _restore(experiment: Experiment, tree: dict[str, Any], checkpoint: Path) -> list[str]:
-    try:
-        experiment.trainer.load_state_dict(tree["trainer"])
-    except (RuntimeError, ValueError, KeyError) as error:
-        raise UserError(f"{checkpoint}: does not fit the run's config: {' '.join(str(error).split())[:200]}") from error
-    return restore_generators(tree["generators"])
 
 
 def _check_room(experiment: Experiment, folder: Path) -> None:

@@ -12,14 +12,17 @@ from typing import Any
 from rnntrain import config as configs
 from rnntrain.build import Experiment
 from rnntrain.bundling.seal import is_bundle, verify_seal
-from rnntrain.checkpoint import CheckpointError, latest_valid
+from rnntrain.checkpoint import CheckpointError, find_checkpoints, latest_valid
 from rnntrain.config import Config
 from rnntrain.data.base import Codec
+from rnntrain.durable import read_bounded
 from rnntrain.errors import UserError
 from rnntrain.lock import is_held
 from rnntrain.retention import best_checkpoint, read_best
 from rnntrain.run import RunDir, find_runs, read_config_text, read_start
-from rnntrain.tasks.base import Task
+from rnntrain.saved_state import codec_in
+
+SUMMARY_LIMIT_BYTES = 16 << 20
 
 
 def config_of(run: RunDir, overrides: Sequence[str], allowed: tuple[str, ...], text: str | None = None) -> Config:
@@ -83,8 +86,7 @@ def anywhere(config: Config, overrides: Sequence[str]) -> Config:
 
 def codec_of(config: Config, tree: dict[str, Any]) -> Codec:
     """Return the codec that a checkpoint holds."""
-    task: Task = config.task.build()
-    return task.codec_type.from_state(tree["codec"])
+    return codec_in(tree, config.task.build())
 
 
 def checkpoint_of(path: Path, run: RunDir) -> Path:
@@ -105,6 +107,11 @@ def latest_checkpoint(run: RunDir) -> Path:
     return checkpoint
 
 
+def was_never_saved(run: RunDir) -> bool:
+    """Say whether a run was stopped, by a crash, before any of its checkpoints stood."""
+    return not find_checkpoints(run.checkpoints) and not has_ended(run)
+
+
 def latest_interrupted(root: Path = Path("outputs")) -> Path:
     """Return the run below `root` that was stopped last before its end: by a signal, a crash, or power that failed.
 
@@ -123,10 +130,10 @@ def has_ended(run: RunDir) -> bool:
         # A run that went on after its summary was written has not ended by what that says.
         if run.summary.stat().st_mtime < run.info.stat().st_mtime:
             return False
-        return bool(json.loads(run.summary.read_text(encoding="utf-8"))["status"] != "interrupted")
+        return bool(json.loads(read_bounded(run.summary, SUMMARY_LIMIT_BYTES))["status"] != "interrupted")
     except FileNotFoundError:
         return False
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return True
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
-from rnntrain.ranges import Fraction, NonNegativeInt, PositiveFloat, PositiveInt, SpikeFactor
+from rnntrain.ranges import Fraction, NonNegativeInt, PositiveFloat, PositiveInt, SpikeFactor, ThreadCount
 
 Precision = Literal["float32", "bfloat16", "float16"]
 Kernels = Literal["auto", "plain", "native"]
@@ -135,7 +135,7 @@ class TopSettings:
     """
 
     seed: NonNegativeInt = 0
-    threads: PositiveInt | Literal["auto"] = "auto"
+    threads: ThreadCount | Literal["auto"] = "auto"
     kernels: Kernels = "auto"
     precision: Precision = "float32"
     deterministic: bool = False

@@ -14,6 +14,7 @@ import numpy as np
 from rnntrain.build import build, build_model
 from rnntrain.checkpoint import load_checkpoint
 from rnntrain.config import Config
+from rnntrain.contained import check_folder
 from rnntrain.data.codecs import TextCodec
 from rnntrain.device import autocast, choose_device, set_threads
 from rnntrain.durable import one_line
@@ -27,6 +28,7 @@ from rnntrain.optim import load_weights
 from rnntrain.recorded import anywhere, checkpoint_of, codec_of, config_of
 from rnntrain.run import RunDir, open_run
 from rnntrain.sample import SamplingOptions, stream_text
+from rnntrain.saved_state import MISFITS, codec_in
 from rnntrain.tasks.base import Carry, Task
 
 if TYPE_CHECKING:
@@ -124,7 +126,7 @@ def load(path: Path | str, overrides: Sequence[str] = ()) -> Loaded:
     config = anywhere(config_of(run, overrides, (*READABLE, *READING)), overrides)
     tree = load_checkpoint(checkpoint_of(Path(path), run))
     task: Task = config.task.build()
-    codec = task.codec_type.from_state(tree["codec"])
+    codec = codec_in(tree, task)
     set_threads(config.top.threads)
     library.choose(config.top.kernels)
     device = choose_device(config.device, "float32")
@@ -264,7 +266,9 @@ def diagnose(path: Path, folder: Path | None = None, overrides: Sequence[str] = 
     experiment = build(config, codec=codec_of(config, tree))
     _load_best_weights(experiment.model, tree, run)
     diagnoses = diagnose_trainer(experiment.trainer)
-    folder = run.pictures if folder is None else folder
+    if folder is None:
+        folder = run.pictures
+        check_folder(folder)
     with one_line(folder):
         folder.mkdir(parents=True, exist_ok=True)
         picture(diagnoses)().savefig(folder / "gradients_by_lag.png", dpi=120)
@@ -274,7 +278,7 @@ def diagnose(path: Path, folder: Path | None = None, overrides: Sequence[str] = 
 def _load_best_weights(model: SequenceModel, tree: dict[str, Any], run: RunDir) -> None:
     try:
         load_weights(model, tree["trainer"])
-    except (RuntimeError, ValueError, KeyError) as error:
+    except MISFITS as error:
         raise UserError(
             f"{run.path}: its checkpoint does not fit its config: {' '.join(str(error).split())[:200]}"
         ) from error

@@ -138,8 +138,9 @@ class Columns(DataSet):
             if path is not None:
                 key = f"data.{split}_path"
                 found[split] = find_documents(resolve(path, key), key, self.suffixes, any_file=False)
+        sentences = {split: list(self._read_all(its)) for split, its in found.items()}
         self._scans = [document.scan(as_bytes=True) for its in found.values() for document in its]
-        return {split: list(self._read_all(its)) for split, its in found.items()}
+        return sentences
 
     def _read_all(self, documents: list[Document]) -> Iterator[Sentence]:
         for document in documents:
