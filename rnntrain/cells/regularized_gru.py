@@ -13,6 +13,7 @@ from rnntrain.cells.init import Init, initialize, start_memory_, uniform_
 from rnntrain.cells.noise import Dropped, Noise, draw_noise
 from rnntrain.cells.noisy_gru_scan import NoisyGRUWeights, noisy_gru_scan, noisy_gru_step
 from rnntrain.cells.projected import ProjectedCell
+from rnntrain.native import library, recurrence
 from rnntrain.ranges import DropoutRate, MemorySpan, PositiveInt
 
 
@@ -106,3 +107,34 @@ class RegularizedGRU(ProjectedCell):
         freeze_G = products_TBG.new_tensor([0.0, SATURATED, 0.0]).repeat_interleave(self.output_size)
         y_TBH = noisy_gru_scan(torch.where(valid_TB[..., None], products_TBG, freeze_G), state, weights, noise)
         return y_TBH, last_valid(y_TBH.transpose(0, 1), valid_TB.sum(0), state)
+
+    def run_native(self, x_BTD: Tensor, state: Tensor, lengths_B: Tensor | None) -> tuple[Tensor, Tensor] | None:
+        state_dropped = self.training and self.recurrent_dropout > 0 and self.dropped == "state"
+        if state_dropped or not library.usable(x_BTD, state, *self.parameters()):
+            return None
+        weights, noise = self.prepare(), self.noise(x_BTD.shape[1], state)
+        native_noise = recurrence.Noise(noise.update_BH, None, noise.zone_hidden_TBH)
+        y_BTH, last_BH = self.recur(x_BTD, state, weights, native_noise, lengths_B)
+        return y_BTH, last_BH
+
+    def recur(
+        self,
+        x_BTD: Tensor,
+        state: Tensor,
+        weights: NoisyGRUWeights,
+        noise: recurrence.Noise,
+        lengths_B: Tensor | None,
+    ) -> tuple[Tensor, ...]:
+        """Call the kernel: return ``y_BTH`` and ``h_BH``."""
+        linear = self.from_input
+        return recurrence.recur(
+            recurrence.NOISY_GRU,
+            x_BTD,
+            (state,),
+            linear.weight,
+            weights.hidden_GH,
+            linear.bias,
+            F.pad(weights.reset_bias_H, (2 * self.output_size, 0)),
+            lengths_B=lengths_B,
+            noise=noise,
+        )

@@ -14,6 +14,7 @@ from rnntrain.cells.base import Recurrent, select_rows, zero_padding
 from rnntrain.cells.heads import check_heads
 from rnntrain.cells.init import fill_gate_, orthogonal_, xavier_
 from rnntrain.cells.scan import in_full_precision
+from rnntrain.native import library, recurrence
 from rnntrain.ranges import PositiveInt
 
 # Far below any log i: the empty past then weighs exactly nothing. Within float16, which ends at -65504.
@@ -77,6 +78,8 @@ class SLSTM(Recurrent):
     ) -> tuple[Tensor, ScalarMemory]:
         if state is None:
             state = self.initial_state(x_BTD.shape[0])
+        if library.usable(x_BTD, *state, *self.parameters()):
+            return self._native(x_BTD, state, lengths_B)
         if lengths_B is not None:
             x_BTD = zero_padding(x_BTD, lengths_B)
         weight_NKG = self._recurrent_weight()
@@ -87,6 +90,22 @@ class SLSTM(Recurrent):
             outputs.append(new_state[0])
         y_BTH = torch.stack(outputs, 1)
         return (y_BTH if lengths_B is None else zero_padding(y_BTH, lengths_B)), state
+
+    def _native(self, x_BTD: Tensor, state: ScalarMemory, lengths_B: Tensor | None) -> tuple[Tensor, ScalarMemory]:
+        h_BH, *cells = state
+        # The kernel knows no heads: what lies between them is zero.
+        blocks_4 = [torch.block_diag(*of_gate.unbind()) for of_gate in self.from_hidden.unbind(1)]
+        y_BTH, h_BH, cells_BC = recurrence.recur(
+            recurrence.SLSTM,
+            x_BTD,
+            (h_BH, torch.cat(cells, 1)),
+            self.from_input.weight,
+            torch.cat(blocks_4),
+            self.from_input.bias,
+            lengths_B=lengths_B,
+        )
+        c_BH, n_BH, m_BH = cells_BC.chunk(3, 1)
+        return y_BTH, (h_BH, c_BH, n_BH, m_BH)
 
     def step(self, x_BD: Tensor, state: ScalarMemory) -> tuple[Tensor, ScalarMemory]:
         state = self._advance(self.from_input(x_BD), state, self._recurrent_weight())

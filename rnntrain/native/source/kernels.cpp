@@ -3,6 +3,8 @@
 
 #include "cells.h"
 #include "gated_cells.h"
+#include "more_cells.h"
+#include "noisy_gru.h"
 #include "noisy_lstm.h"
 #include "scan.h"
 
@@ -27,6 +29,13 @@ RECURRENCE(lstm, Lstm<false>)
 RECURRENCE(peephole_lstm, Lstm<true>)
 RECURRENCE(noisy_lstm, NoisyLstm<false>)
 RECURRENCE(layer_norm_lstm, NoisyLstm<true>)
+RECURRENCE(noisy_gru, NoisyGru<false>)
+RECURRENCE(layer_norm_gru, NoisyGru<true>)
+RECURRENCE(coupled_lstm, CoupledLstm)
+RECURRENCE(janet, Janet)
+RECURRENCE(leaky_tanh, Leaky<false>)
+RECURRENCE(leaky_relu, Leaky<true>)
+RECURRENCE(slstm, Slstm)
 
 int scan_forward(const Scan* s, int threads) { return run_scan<Real>(*s, threads); }
 int scan_backward(const Scan* s, const ScanGradients* g, int threads) { return run_scan_back<Real>(*s, *g, threads); }

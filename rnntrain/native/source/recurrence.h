@@ -6,7 +6,7 @@
 // forward.h and backward.h hold the two loops.
 //
 // A cell says what happens between the products (see cells.h). Shapes: x (B,T,D), weight_x (G,D), weight_h (G,H),
-// gates (B,T,G), extra (B,T,E), states (B,H); all of them contiguous.
+// gates (B,T,G), extra (B,T,E), h (B,H), c (B,C); all of them contiguous.
 
 #pragma once
 
