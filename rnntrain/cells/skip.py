@@ -105,7 +105,7 @@ class Skip(ProjectedCell):
         return history[self.skip :], self._last_states(history, lengths_B)
 
     def _last_states(self, history: Tensor, lengths_B: Tensor | None) -> tuple[Tensor, ...]:
-        """Return the s states up to each row's last valid step; those before the sequence stand first in the history."""
+        """Return the s states up to each row's last valid step; those before the sequence stand first in history."""
         if lengths_B is None:
             return history[-self.skip :].unbind()
         index_sB = lengths_B + torch.arange(self.skip, device=lengths_B.device)[:, None]
