@@ -13,7 +13,7 @@ from typing import Any
 from rnntrain import config_files as files
 from rnntrain.checking import describe_type, parameters_of, shown
 from rnntrain.errors import UserError, closest
-from rnntrain.settings import DeviceSettings, TrainerSettings
+from rnntrain.settings import ByKind, DeviceSettings, TrainerSettings
 from rnntrain.targets import SLOTS, resolve_target
 
 _SETTINGS: dict[str, type] = {"trainer": TrainerSettings, "device": DeviceSettings}
@@ -74,6 +74,9 @@ def part_lines(group: str, name: str, config_dir: Path | None) -> list[str]:
             lines.append(
                 f"  {section}.{key} = {shown_default(values.get(key, default))}    {describe_type(annotation)}"
             )
+    if group == "optimizer":
+        kinds = ", ".join(parameters_of(ByKind))
+        lines += [f"  optimizer.{key}.KIND = null    KIND: {kinds}" for key in ("weight_decay_by", "lr_by")]
     documentation = re.sub(r"\.\. math::\n(?:[ ].*\n|\n)*", "", inspect.getdoc(cls) or "")  # formulas are for a browser
     return [*lines, "", *documentation.splitlines()]
 

@@ -6,7 +6,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
-from rnntrain.ranges import Fraction, NonNegativeInt, PositiveFloat, PositiveInt, SpikeFactor, ThreadCount
+from rnntrain.ranges import (
+    Fraction,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    SpikeFactor,
+    ThreadCount,
+)
 
 Precision = Literal["float32", "bfloat16", "float16"]
 Kernels = Literal["auto", "plain", "native"]
@@ -99,6 +107,38 @@ class DeviceSettings:
     kind: Literal["auto", "cpu", "cuda"] = "auto"
     index: NonNegativeInt = 0
     tf32: bool = True
+
+
+@dataclass(frozen=True)
+class ByKind:
+    """A number for each kind of parameter (`optimizer.weight_decay_by`, `optimizer.lr_by`); null leaves it as it is.
+
+    Attributes:
+        recurrent: matrices by which a cell multiplies its state.
+        input: all other matrices of the backbone.
+        embedding: matrices of the input layer, tied to the output or not.
+        output: matrices of the head.
+        vector: biases, gains of norms, and all else that is no matrix.
+    """
+
+    recurrent: NonNegativeFloat | None = None
+    input: NonNegativeFloat | None = None
+    embedding: NonNegativeFloat | None = None
+    output: NonNegativeFloat | None = None
+    vector: NonNegativeFloat | None = None
+
+
+@dataclass(frozen=True)
+class GroupSettings:
+    """What the `optimizer` section says of single kinds of parameters.
+
+    Attributes:
+        weight_decay_by: takes the place of the optimizer's weight decay.
+        lr_by: factors of the learning rate.
+    """
+
+    weight_decay_by: ByKind = ByKind()
+    lr_by: ByKind = ByKind()
 
 
 @dataclass(frozen=True)

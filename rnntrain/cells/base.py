@@ -38,6 +38,8 @@ class Recurrent(nn.Module, ABC):
     input_size: int
     output_size: int
     bidirectional: bool = False
+    # How the parameters that the state is multiplied by are named, or the modules that hold them; see `optim`.
+    recurrent_names: tuple[str, ...] = ("weight_hh", "from_hidden")
 
     @abstractmethod
     def initial_state(self, batch_size: int) -> State:

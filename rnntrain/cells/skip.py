@@ -33,6 +33,8 @@ class Skip(ProjectedCell):
         init: how the weights start.
     """
 
+    recurrent_names = ("from_last", "from_skipped")
+
     def __init__(
         self,
         input_size: PositiveInt,
