@@ -55,6 +55,10 @@ class GatedLinear(Scanned):
         a = torch.tanh(0.5 * a) if self.negative else torch.sigmoid(a)
         return a, torch.sigmoid(i) * value
 
+    def gate_values(self, x_BD: Tensor, state: Tensor) -> dict[str, Tensor]:
+        a, i, _ = torch.sigmoid(in_full_precision(self.from_input(x_BD))).chunk(3, -1)
+        return {"a": a, "i": i}  # with `negative`, (a + 1) / 2
+
     def run_native(self, x_BTD: Tensor, state: Tensor, lengths_B: Tensor | None) -> tuple[Tensor, Tensor] | None:
         if not library.usable(x_BTD, state, *self.parameters()):
             return None

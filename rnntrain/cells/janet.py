@@ -66,6 +66,10 @@ class JANET(ProjectedCell):
     def project(self, x: Tensor, weights: Any) -> Tensor:
         return self.from_input(x)
 
+    def gate_values(self, x_BD: Tensor, state: Tensor) -> dict[str, Tensor]:
+        s, _ = (self.from_input(x_BD) + self.from_hidden(state)).chunk(2, -1)
+        return {"f": torch.sigmoid(s), "i": torch.sigmoid(self.beta - s)}
+
     def run_native(self, x_BTD: Tensor, state: Tensor, lengths_B: Tensor | None) -> tuple[Tensor, Tensor] | None:
         if not library.usable(x_BTD, state, *self.parameters()):
             return None

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 
 from rnntrain.cells.init import fill_gate_, xavier_
@@ -52,6 +53,10 @@ class MinGRU(Pooled):
 
     def gates(self, x: Tensor) -> tuple[Tensor, ...]:
         return in_full_precision(self.from_input(x)).chunk(2, -1)
+
+    def gate_values(self, x_BD: Tensor, state: Tensor) -> dict[str, Tensor]:
+        z, _ = self.gates(x_BD)
+        return {"z": torch.sigmoid(z)}
 
     def run_native(self, x_BTD: Tensor, state: Tensor, lengths_B: Tensor | None) -> tuple[Tensor, Tensor] | None:
         if not library.usable(x_BTD, state, *self.parameters()):

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -54,6 +55,10 @@ class MinLSTM(Pooled):
     def gates(self, x: Tensor) -> tuple[Tensor, ...]:
         f, i, candidate = in_full_precision(self.from_input(x)).chunk(3, -1)
         return F.logsigmoid(f) - F.logsigmoid(i), candidate
+
+    def gate_values(self, x_BD: Tensor, state: Tensor) -> dict[str, Tensor]:
+        f, i, _ = in_full_precision(self.from_input(x_BD)).chunk(3, -1)
+        return {"f": torch.sigmoid(f), "i": torch.sigmoid(i)}
 
     def run_native(self, x_BTD: Tensor, state: Tensor, lengths_B: Tensor | None) -> tuple[Tensor, Tensor] | None:
         if not library.usable(x_BTD, state, *self.parameters()):

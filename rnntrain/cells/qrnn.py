@@ -83,6 +83,10 @@ class QRNN(Pooled):
         y_BH, c_BH = super().step(extended_BWD.flatten(1), c_BH)
         return y_BH, (c_BH, extended_BWD[:, 1:].to(history_BWD.dtype))
 
+    def gate_values(self, x_BD: Tensor, state: tuple[Tensor, ...]) -> dict[str, Tensor]:
+        f, _, o = self.gates(with_history(x_BD[:, None], state[1]).flatten(1))
+        return {"f": torch.sigmoid(f), "o": torch.sigmoid(o)}
+
     def gates(self, x: Tensor) -> tuple[Tensor, ...]:
         z, f, o = in_full_precision(self.from_input(x)).chunk(3, -1)
         return f, z, o

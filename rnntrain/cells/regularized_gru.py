@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from rnntrain.cells.base import SATURATED, last_valid
 from rnntrain.cells.init import Init, initialize, start_memory_, uniform_
 from rnntrain.cells.noise import Dropped, Noise, draw_noise
-from rnntrain.cells.noisy_gru_scan import NoisyGRUWeights, noisy_gru_scan, noisy_gru_step
+from rnntrain.cells.noisy_gru_scan import NoisyGRUWeights, noisy_gru_gates, noisy_gru_scan, noisy_gru_step
 from rnntrain.cells.projected import ProjectedCell
 from rnntrain.native import library, recurrence
 from rnntrain.ranges import DropoutRate, MemorySpan, PositiveInt
@@ -95,6 +95,11 @@ class RegularizedGRU(ProjectedCell):
     def advance(self, products_BG: Tensor, state: Tensor, weights: NoisyGRUWeights) -> tuple[Tensor, Tensor]:
         h_BH = noisy_gru_step(products_BG, state, weights, self.noise(1, state))
         return h_BH, h_BH
+
+    def gate_values(self, x_BD: Tensor, state: Tensor) -> dict[str, Tensor]:
+        weights = self.prepare()
+        r, z, _ = noisy_gru_gates(self.project(x_BD, weights), state, weights)
+        return {"r": r, "z": z}
 
     def scan(
         self, products_TBG: Tensor, state: Tensor, weights: NoisyGRUWeights, valid_TB: Tensor | None

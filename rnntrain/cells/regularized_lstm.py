@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -11,7 +12,7 @@ from rnntrain.cells.base import last_valid
 from rnntrain.cells.init import Init, initialize, start_memory_
 from rnntrain.cells.lstm_scan import frozen
 from rnntrain.cells.noise import Dropped, Noise, draw_noise
-from rnntrain.cells.noisy_lstm_scan import NoisyWeights, noisy_lstm_scan, noisy_lstm_step
+from rnntrain.cells.noisy_lstm_scan import NoisyWeights, noisy_lstm_scan, noisy_lstm_step, noisy_lstm_sums
 from rnntrain.cells.projected import ProjectedCell
 from rnntrain.native import library, recurrence
 from rnntrain.ranges import DropoutRate, MemorySpan, PositiveInt
@@ -113,6 +114,11 @@ class RegularizedLSTM(ProjectedCell):
         self, products_BG: Tensor, state: tuple[Tensor, Tensor], weights: NoisyWeights
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         return noisy_lstm_step(products_BG, state, weights, self.noise(1, state[0]))
+
+    def gate_values(self, x_BD: Tensor, state: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
+        weights = self.prepare()
+        o, i, f, _ = noisy_lstm_sums(self.project(x_BD, weights), state[0], weights)
+        return {"i": torch.sigmoid(i), "f": torch.sigmoid(f), "o": torch.sigmoid(o)}
 
     def scan(
         self,

@@ -54,6 +54,10 @@ class RGLRU(Scanned):
         share = torch.sqrt(-torch.expm1(2 * log_a).clamp(max=-SMALLEST_SHARE))
         return torch.exp(log_a), share * torch.sigmoid(i) * value
 
+    def gate_values(self, x_BD: Tensor, state: Tensor) -> dict[str, Tensor]:
+        r, i, _ = torch.sigmoid(in_full_precision(self.from_input(x_BD))).chunk(3, -1)
+        return {"r": r, "i": i, "a": self.coefficients(x_BD)[0]}
+
     def run_native(self, x_BTD: Tensor, state: Tensor, lengths_B: Tensor | None) -> tuple[Tensor, Tensor] | None:
         if not library.usable(x_BTD, state, *self.parameters()):
             return None

@@ -111,16 +111,17 @@ class SLSTM(Recurrent):
         state = self._advance(self.from_input(x_BD), state, self._recurrent_weight())
         return state[0], state
 
+    def gate_values(self, x_BD: Tensor, state: ScalarMemory) -> dict[str, Tensor]:
+        _, f, _, o = self._sums(self.from_input(x_BD), state[0], self._recurrent_weight())
+        return {"f": torch.sigmoid(f), "o": torch.sigmoid(o)}
+
     def _recurrent_weight(self) -> Tensor:
         """Return ``[N, K, 4K]``, by which ``h_NBK`` is multiplied."""
         return self.from_hidden.permute(0, 3, 1, 2).flatten(2)
 
     def _advance(self, x_BG: Tensor, state: ScalarMemory, weight_NKG: Tensor) -> ScalarMemory:
         h_BH, c_BH, n_BH, m_BH = state
-        h_NBK = h_BH.unflatten(1, (self.num_heads, -1)).transpose(0, 1)
-        from_hidden_NBG = torch.bmm(h_NBK, weight_NKG)
-        from_hidden_BG = from_hidden_NBG.unflatten(-1, (4, -1)).permute(1, 2, 0, 3).flatten(1)
-        log_i, f, z, o = in_full_precision(x_BG + from_hidden_BG).chunk(4, -1)
+        log_i, f, z, o = self._sums(x_BG, h_BH, weight_NKG)
         log_f = F.logsigmoid(f) + m_BH
         new_m_BH = torch.maximum(log_f, log_i)
         f, i = torch.exp(log_f - new_m_BH), torch.exp(log_i - new_m_BH)
@@ -129,3 +130,10 @@ class SLSTM(Recurrent):
         h_BH = torch.sigmoid(o) * c_BH / n_BH.clamp(min=1)
         new_h, new_c, new_n, new_m = (new.to(m_BH.dtype) for new in (h_BH, c_BH, n_BH, new_m_BH))
         return new_h, new_c, new_n, new_m
+
+    def _sums(self, x_BG: Tensor, h_BH: Tensor, weight_NKG: Tensor) -> tuple[Tensor, ...]:
+        """Return what i, f, z and o are functions of."""
+        h_NBK = h_BH.unflatten(1, (self.num_heads, -1)).transpose(0, 1)
+        from_hidden_NBG = torch.bmm(h_NBK, weight_NKG)
+        from_hidden_BG = from_hidden_NBG.unflatten(-1, (4, -1)).permute(1, 2, 0, 3).flatten(1)
+        return in_full_precision(x_BG + from_hidden_BG).chunk(4, -1)

@@ -56,6 +56,10 @@ class SRU(Pooled):
         r, highway = rest
         return torch.lerp(self.HIGHWAY_SCALE * highway, h, torch.sigmoid(r))
 
+    def gate_values(self, x_BD: Tensor, state: Tensor) -> dict[str, Tensor]:
+        f, _, r, _ = self.gates(x_BD)
+        return {"f": torch.sigmoid(f), "r": torch.sigmoid(r)}
+
     def run_native(self, x_BTD: Tensor, state: Tensor, lengths_B: Tensor | None) -> tuple[Tensor, Tensor] | None:
         if not library.usable(x_BTD, state, *self.parameters()):
             return None
