@@ -22,13 +22,14 @@ from rnntrain.cells.mingru import MinGRU
 from rnntrain.cells.minlstm import MinLSTM
 from rnntrain.cells.qrnn import QRNN
 from rnntrain.cells.rglru import RGLRU
+from rnntrain.cells.scanned import Scanned
 from rnntrain.cells.sru import SRU
-from rnntrain.native import gated, library
+from rnntrain.native import gated, library, lru
 from rnntrain.native import scan as native_scan
 
 pytestmark = pytest.mark.usefixtures("_native")
 
-FUSED: dict[str, Callable[[int, int], Recurrent]] = {
+CELLS: dict[str, Callable[[int, int], Recurrent]] = {
     "mingru": MinGRU,
     "mingru_positive": partial(MinGRU, candidate="positive"),
     "minlstm": MinLSTM,
@@ -40,11 +41,11 @@ FUSED: dict[str, Callable[[int, int], Recurrent]] = {
     "gated_linear": GatedLinear,
     "gated_linear_positive": partial(GatedLinear, negative=False),
     "rglru": RGLRU,
+    "lru": LRU,
+    "lru_real": partial(LRU, eigenvalues="real"),
     "indrnn": IndRNN,
     "indrnn_bounded": partial(IndRNN, nonlinearity="tanh", t_max=6),
 }
-LINEAR: dict[str, Callable[[int, int], Recurrent]] = {"lru": LRU, "lru_real": partial(LRU, eigenvalues="real")}
-CELLS = FUSED | LINEAR
 SHAPES = {
     "small": (3, 7, 4, 5),
     "one": (1, 1, 1, 1),
@@ -98,12 +99,13 @@ def test_native_equals_plain(name: str, shape: str, padded: bool, threads: int) 
 
 
 @pytest.mark.parametrize("padded", [False, True], ids=["full", "padded"])
-@pytest.mark.parametrize("name", LINEAR)
+@pytest.mark.parametrize("name", ["lru", "mingru"])
 def test_blocks_equal_the_whole(name: str, padded: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     B, T, D, H = SHAPES["odd"]
     cell = build(name, D, H)
     x_BTD = torch.randn(B, T, D, requires_grad=True)
     lengths_B = torch.tensor([(5 * b + T) % (T + 1) for b in range(B)]) if padded else None
+    library.choose("plain")
     whole = results(cell, x_BTD, lengths_B)
     monkeypatch.setattr(scanned, "LARGE_SEQUENCE", 0)
     monkeypatch.setattr(scanned, "BLOCK", 5 * B * H)
@@ -113,14 +115,14 @@ def test_blocks_equal_the_whole(name: str, padded: bool, monkeypatch: pytest.Mon
 @pytest.mark.parametrize("name", CELLS)
 def test_the_kernel_is_taken_where_there_is_one(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     called: list[str] = []
-    for module, kernel in ((gated, "run"), (native_scan, "scan")):
-        original: Any = getattr(module, kernel)
-        monkeypatch.setattr(module, kernel, lambda *a, o=original, k=kernel, **kw: called.append(k) or o(*a, **kw))
+    for module in (gated, lru):
+        original: Any = module.run
+        monkeypatch.setattr(module, "run", lambda *a, o=original, **kw: called.append("run") or o(*a, **kw))
     CELLS[name](4, 6)(torch.randn(2, 5, 4))
-    assert called == ["run" if name in FUSED else "scan"]
+    assert called == ["run"]
 
 
-@pytest.mark.parametrize("name", FUSED)
+@pytest.mark.parametrize("name", CELLS)
 def test_padding_is_inert_even_where_it_is_nan(name: str) -> None:
     cell = build(name, 4, 5)
     x_BTD, lengths_B = torch.randn(4, 6, 4, requires_grad=True), torch.tensor([6, 0, 2, 5])
@@ -132,7 +134,7 @@ def test_padding_is_inert_even_where_it_is_nan(name: str) -> None:
     assert all(map(torch.equal, found, results(cell, x_BTD, lengths_B)))
 
 
-@pytest.mark.parametrize("name", FUSED)
+@pytest.mark.parametrize("name", CELLS)
 def test_what_is_not_finite_is_not_hidden(name: str) -> None:
     cell = build(name, 4, 5)
     for value in (torch.nan, torch.inf, -torch.inf):
@@ -146,7 +148,7 @@ def test_what_is_not_finite_is_not_hidden(name: str) -> None:
         assert torch.equal(found.isfinite(), expected.isfinite())
 
 
-@pytest.mark.parametrize("name", FUSED)
+@pytest.mark.parametrize("name", CELLS)
 def test_bits_repeat_and_outputs_do_not_depend_on_threads_or_batch(name: str) -> None:
     cell = build(name, 17, 33)
     x_BTD = torch.randn(9, 30, 17, requires_grad=True)
@@ -161,7 +163,7 @@ def test_bits_repeat_and_outputs_do_not_depend_on_threads_or_batch(name: str) ->
     assert torch.equal(cell(x_BTD)[0][4:5], cell(x_BTD[4:5])[0])
 
 
-@pytest.mark.parametrize("name", FUSED)
+@pytest.mark.parametrize("name", CELLS)
 def test_gradients_reach_only_what_asks_for_them(name: str) -> None:
     cell = build(name, 4, 5)
     x_BTD = torch.randn(3, 6, 4, requires_grad=True)
@@ -210,3 +212,37 @@ def test_shapes_that_do_not_fit_are_refused() -> None:
         gated.run(kind, x_BTD, h_BH, weight, bias, lengths_B=torch.tensor([1]))
     with pytest.raises(RuntimeError, match="needs its options"):
         gated.run(gated.RGLRU, x_BTD, h_BH, torch.zeros(15, 4))
+
+
+@pytest.mark.parametrize("change", ["x", "state", "to_state_PD", "eigenvalues_P", "glu_GH", "lengths"])
+def test_unit_of_other_shapes_is_refused(change: str) -> None:
+    cell, x_BTD, s_BP = LRU(4, 5), torch.zeros(3, 6, 4), torch.zeros(3, 10)
+    weights, lengths_B = cell._native_weights(), torch.tensor([1] if change == "lengths" else [1, 2, 3])
+    if change in weights._fields:
+        weights = weights._replace(**{change: getattr(weights, change)[:-1]})
+    x_BTD = x_BTD[..., :3] if change == "x" else x_BTD
+    with pytest.raises(RuntimeError, match=r"shape"):
+        lru.run(x_BTD, s_BP[:2] if change == "state" else s_BP, weights, lengths_B)
+
+
+class Plain(Scanned):
+    """A cell of one's own: h_t = σ(w) ⊙ h_{t-1} + x_t."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.input_size = self.output_size = size
+        self.weight = torch.nn.Parameter(torch.randn(size))
+
+    def coefficients(self, x: Tensor) -> tuple[Tensor, ...]:
+        return torch.sigmoid(self.weight).expand_as(x), x
+
+
+def test_cell_without_a_kernel_of_its_own_is_scanned_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    called: list[str] = []
+    original = native_scan.scan
+    monkeypatch.setattr(native_scan, "scan", lambda *a: called.append("scan") or original(*a))
+    cell, x_BTD = Plain(5), torch.randn(3, 7, 5, requires_grad=True)
+    found = results(cell, x_BTD, torch.tensor([7, 0, 3]))
+    assert called == ["scan"]
+    library.choose("plain")
+    assert_close(found, results(cell, x_BTD, torch.tensor([7, 0, 3])))

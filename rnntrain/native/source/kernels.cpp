@@ -3,6 +3,7 @@
 
 #include "cells.h"
 #include "gated_cells.h"
+#include "lru.h"
 #include "more_cells.h"
 #include "noisy_gru.h"
 #include "noisy_lstm.h"
@@ -36,6 +37,13 @@ RECURRENCE(janet, Janet)
 RECURRENCE(leaky_tanh, Leaky<false>)
 RECURRENCE(leaky_relu, Leaky<true>)
 RECURRENCE(slstm, Slstm)
+
+int lru_real_forward(const Lru* s, int threads) { return run_lru<false>(*s, threads); }
+int lru_real_backward(const Lru* s, const LruGradients* g, int threads) { return run_lru_back<false>(*s, *g, threads); }
+int lru_complex_forward(const Lru* s, int threads) { return run_lru<true>(*s, threads); }
+int lru_complex_backward(const Lru* s, const LruGradients* g, int threads) {
+  return run_lru_back<true>(*s, *g, threads);
+}
 
 int scan_forward(const Scan* s, int threads) { return run_scan<Real>(*s, threads); }
 int scan_backward(const Scan* s, const ScanGradients* g, int threads) { return run_scan_back<Real>(*s, *g, threads); }
