@@ -56,7 +56,8 @@ class BackwardPart {
  public:
   BackwardPart(const Sequence& s, const Gradients& g, int most_rows)
       : s_(s), g_(g), D_(s.D), H_(s.H), G_(Cell::GATES * s.H), E_(Cell::extra(s.H)), Hp_(padded(H_)),
-        Gp_(padded(G_)), Gs_(spread(G_)), C_(Cell::CELLS * s.H), Cp_(padded(C_)), steps_(chunk_steps(s.T, most_rows, G_)), sums_(G_, D_, H_, Cell::options(H_)),
+        Gp_(padded(G_)), Gs_(spread(G_)), C_(Cell::CELLS * s.H), Cp_(padded(C_)),
+        steps_(chunk_steps(s.T, most_rows, G_)), sums_(G_, D_, H_, Cell::options(H_)),
         size_state_(Scratch::rounded(static_cast<size_t>(most_rows) * Hp_)),
         size_cells_(Scratch::rounded(static_cast<size_t>(most_rows) * Cp_)),
         size_now_(Scratch::rounded(static_cast<size_t>(most_rows) * Gp_)),
@@ -118,7 +119,8 @@ class BackwardPart {
         continue;
       }
       const size_t at = row(r) * s_.T + t, here = static_cast<size_t>(firsts_[r] + t - t0) * Gs_;
-      function({H_, row(r), static_cast<size_t>(t), g_.y ? g_.y + at * H_ : zeros_, s_.gates + at * G_, s_.extra + at * E_, h_before(r, t),
+      function({H_, row(r), static_cast<size_t>(t), g_.y ? g_.y + at * H_ : zeros_, s_.gates + at * G_,
+                s_.extra + at * E_, h_before(r, t),
                 t ? s_.extra + (at - 1) * E_ : s_.c0 + row(r) * C_, s_.y + at * H_, dh_ + r * Hp_, dc_ + r * Cp_,
                 chunk_ + here, now, other_chunk_ + here, own_ + sums_.options},
                s_);

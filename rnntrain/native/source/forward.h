@@ -11,7 +11,8 @@ class ForwardPart {
   // `most_rows` bounds the rows of any part, and with it the memory of one.
   ForwardPart(const Sequence& s, int most_rows)
       : s_(s), H_(s.H), G_(Cell::GATES * s.H), E_(Cell::extra(s.H)), Hp_(padded(H_)), Gp_(padded(G_)),
-        C_(Cell::CELLS * s.H), Cp_(padded(C_)), steps_(chunk_steps(s.T, most_rows, G_)), size_state_(Scratch::rounded(static_cast<size_t>(most_rows) * Hp_)),
+        C_(Cell::CELLS * s.H), Cp_(padded(C_)), steps_(chunk_steps(s.T, most_rows, G_)),
+        size_state_(Scratch::rounded(static_cast<size_t>(most_rows) * Hp_)),
         size_cells_(Scratch::rounded(static_cast<size_t>(most_rows) * Cp_)),
         size_now_(Scratch::rounded(static_cast<size_t>(most_rows) * Gp_)),
         size_gates_(s.gates ? 0 : Scratch::rounded(static_cast<size_t>(most_rows) * steps_ * G_)) {}
@@ -40,7 +41,8 @@ class ForwardPart {
  private:
   size_t row(int r) const { return begin_ + r; }
   float* gates(int r, int t0, int t) const {
-    return s_.gates ? s_.gates + (row(r) * s_.T + t) * G_ : own_gates_ + (static_cast<size_t>(r) * steps_ + t - t0) * G_;
+    if (s_.gates) return s_.gates + (row(r) * s_.T + t) * G_;
+    return own_gates_ + (static_cast<size_t>(r) * steps_ + t - t0) * G_;
   }
 
   // The gates' share of the input, for a chunk of steps.
@@ -71,7 +73,9 @@ class ForwardPart {
       if (t >= valid_steps(s_, begin_ + r)) continue;
       const size_t at = row(r) * s_.T + t;
       float* extra = s_.extra ? s_.extra + at * E_ : own_extra_;
-      function({H_, row(r), static_cast<size_t>(t), gates(r, t0, t), now_ + r * Gp_, h_ + r * Hp_, c_ + r * Cp_, extra, s_.y + at * H_}, s_);
+      function({H_, row(r), static_cast<size_t>(t), gates(r, t0, t), now_ + r * Gp_, h_ + r * Hp_, c_ + r * Cp_, extra,
+                s_.y + at * H_},
+               s_);
     }
   }
 

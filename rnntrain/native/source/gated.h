@@ -88,7 +88,8 @@ class GatedPart {
       products(b, t0, t1, packed, chunk);
       for (int t = t0; t < t1; ++t) {
         float* h = state(b, t);
-        Cell::forward({H_, chunk + static_cast<size_t>(t - t0) * Gs_, input(b, t), before, s_.options, h, s_.y + at(b, t) * H_});
+        const float* gates = chunk + static_cast<size_t>(t - t0) * Gs_;
+        Cell::forward({H_, gates, input(b, t), before, s_.options, h, s_.y + at(b, t) * H_});
         before = h;
       }
     }
@@ -114,8 +115,8 @@ class GatedPart {
       for (int t = t1 - 1; t >= t0; --t) {
         const float* before = t ? state(b, t - 1) : s_.h0 + static_cast<size_t>(b) * H_;
         Cell::backward({H_, chunk + static_cast<size_t>(t - t0) * Gs_, input(b, t), before, state(b, t),
-                        g.y ? g.y + at(b, t) * H_ : zeros, s_.options, dh, dx ? dx + static_cast<size_t>(t) * D_ : nullptr,
-                        own + options_at()});
+                        g.y ? g.y + at(b, t) * H_ : zeros, s_.options, dh,
+                        dx ? dx + static_cast<size_t>(t) * D_ : nullptr, own + options_at()});
       }
       sum_weights(b, t0, t1, chunk, own, packed_right);
       // One input of the window after the other, since neighbouring steps share all but one of them.

@@ -98,7 +98,9 @@ inline size_t second_product(int H) { return Scratch::rounded(static_cast<size_t
 
 inline void pack_share(float* packed, const float* from, int K, int N, ptrdiff_t row_stride, ptrdiff_t column_stride,
                        int thread, int num_threads) {
-  for (int p = thread; p < num_panels(N); p += num_threads) pack_panel(packed, from, K, N, row_stride, column_stride, p);
+  for (int p = thread; p < num_panels(N); p += num_threads) {
+    pack_panel(packed, from, K, N, row_stride, column_stride, p);
+  }
 }
 
 inline int valid_steps(const Sequence& s, int row) {
