@@ -37,7 +37,7 @@ class LayerNormGRU(RegularizedGRU):
     def recur(
         self,
         x_BTD: Tensor,
-        state: Tensor,
+        state: tuple[Tensor, ...],
         weights: NoisyGRUWeights,
         noise: recurrence.Noise,
         lengths_B: Tensor | None,
@@ -46,7 +46,7 @@ class LayerNormGRU(RegularizedGRU):
         return recurrence.recur(
             recurrence.LAYER_NORM_GRU,
             x_BTD,
-            (state,),
+            state,
             self.from_input.weight,
             weights.hidden_GH,
             options_O=options_O,
