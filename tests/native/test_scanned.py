@@ -83,11 +83,10 @@ def build(name: str, D: int, H: int) -> Recurrent:
     return cell
 
 
-@pytest.mark.parametrize("threads", [1, 2], ids=["1thread", "2threads"])
 @pytest.mark.parametrize("padded", [False, True], ids=["full", "padded"])
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize(("shape", "threads"), [*((shape, 1) for shape in SHAPES), ("one", 2), ("odd", 2)])
 @pytest.mark.parametrize("name", CELLS)
-def test_native_equals_plain(name: str, shape: str, padded: bool, threads: int) -> None:
+def test_native_equals_plain(name: str, shape: str, threads: int, padded: bool) -> None:
     B, T, D, H = SHAPES[shape]
     torch.set_num_threads(threads)
     cell = build(name, D, H)
@@ -95,6 +94,7 @@ def test_native_equals_plain(name: str, shape: str, padded: bool, threads: int) 
     lengths_B = torch.tensor([(5 * b + T) % (T + 1) for b in range(B)]) if padded else None
     found = results(cell, x_BTD, lengths_B)
     library.choose("plain")
+    torch.set_num_threads(1)
     assert_close(found, results(cell, x_BTD, lengths_B))
 
 
