@@ -32,6 +32,7 @@ from rnntrain.recorded import (
 from rnntrain.recorder import Recorder
 from rnntrain.retention import best_checkpoint
 from rnntrain.run import RunDir, create_run, open_run, record_resume, record_start, truncate_after_step, write_summary
+from rnntrain.shown_texts import drop_texts_after
 from rnntrain.summary import Summary
 from rnntrain.threads import fastest_threads
 from rnntrain.trainer import load_weights
@@ -92,6 +93,7 @@ def resume(path: Path, overrides: Sequence[str] = (), *, quiet: bool = False) ->
         _restore(experiment, tree, checkpoint)
         _refuse_if_ended(run, experiment)
         truncate_after_step(run.metrics, experiment.trainer.step)
+        drop_texts_after(run.texts, experiment.trainer.step)
         record_resume(run, configs.to_yaml(config.plain), experiment.trainer.step)
         return _run_to_end(experiment, run, resumed_at=experiment.trainer.step, quiet=quiet)
 
@@ -122,7 +124,14 @@ def _refuse_if_ended(run: RunDir, experiment: Experiment) -> None:
 
 def _run_to_end(experiment: Experiment, run: RunDir, *, resumed_at: int | None, quiet: bool) -> Trained:
     trainer, config = experiment.trainer, experiment.config
-    logger = Logger(run.metrics, run.tensorboard, unit=experiment.data.unit, resumed_at=resumed_at, quiet=quiet)
+    logger = Logger(
+        run.metrics,
+        run.tensorboard,
+        unit=experiment.data.unit,
+        resumed_at=resumed_at,
+        quiet=quiet,
+        texts_path=run.texts,
+    )
     gradient_log = GradientLog() if config.top.diagnose == "gradients" else None
     recorder = Recorder(run, logger, config.trainer.keep_checkpoints, gradient_log)
     trainer.watcher = recorder
@@ -141,6 +150,7 @@ def _run_to_end(experiment: Experiment, run: RunDir, *, resumed_at: int | None, 
         summary = _summarise(experiment, "finished", reason, {})
         pictures = evaluate_finally(experiment, summary)
         logger.pictures(trainer.step, {title: draw() for title, draw in pictures.items()}, run.pictures)
+        logger.texts(trainer.step, summary.texts, final=True)
         logger.hyperparameters(configs.flatten(config.plain), summary.metrics)
         write_summary(run, summary.to_json())
     finally:

@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+from rnntrain.shown_texts import append_texts
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from torch.utils.tensorboard import SummaryWriter
@@ -33,6 +35,7 @@ class Logger:
             later steps, which would otherwise stand there twice, and a last line that was only written because the
             run ended there is dropped.
         quiet: show nothing.
+        texts_path: the run's `texts.jsonl`; texts go to TensorBoard alone without one.
     """
 
     def __init__(
@@ -43,11 +46,13 @@ class Logger:
         unit: str = "steps",
         resumed_at: int | None = None,
         quiet: bool = False,
+        texts_path: Path | None = None,
     ) -> None:
         if resumed_at is not None:
             _drop_final_line(metrics_path)
         self._metrics: TextIO = metrics_path.open("a", encoding="utf-8")
         self._tensorboard_dir = tensorboard_dir
+        self._texts_path = texts_path
         self._purge_step = None if resumed_at is None else resumed_at + 1
         self._writer: SummaryWriter | None = None
         self._quiet = quiet
@@ -72,8 +77,10 @@ class Logger:
         for name, value in scalars.items():
             writer.add_scalar(name, value, step)
 
-    def texts(self, step: int, texts: dict[str, str]) -> None:
-        """Write texts by title to TensorBoard, as they are, line breaks included."""
+    def texts(self, step: int, texts: dict[str, str], final: bool = False) -> None:
+        """Write texts by title to `texts.jsonl`, and to TensorBoard as they are, line breaks included."""
+        if self._texts_path is not None and texts:
+            append_texts(self._texts_path, step, texts, final)
         for title, text in texts.items():
             self._tensorboard().add_text(title, "    " + text.replace("\n", "\n    "), step)
 

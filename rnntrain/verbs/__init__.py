@@ -44,6 +44,7 @@ VERBS = {
         "trained:diagnose", "RUN", "how far back its gradients reach, in numbers, words and a picture", "run"
     ),
     "check": Verb("training:check", "[key=value …]", "check a config and its data without training", "config"),
+    "report": Verb("reports:report", "RUN…", "one HTML page that shows a run, or several beside each other", "run"),
     "data": Verb(
         "looking:data", "list|get|show [NAME]", "known data sets, getting them, and what is in them or in yours"
     ),
