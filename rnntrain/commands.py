@@ -53,8 +53,11 @@ class Trained:
 # -- training ---
 
 
-def train(config: Config, *, quiet: bool = False) -> Trained:
+def train(config: Config, *, quiet: bool = False, stop: StopRequests | None = None) -> Trained:
     """Train a new run; nothing is written before everything has been checked and built.
+
+    Args:
+        stop: what else than a signal may ask the run to stop.
 
     Raises:
         UserError: for what the user can mend.
@@ -72,11 +75,16 @@ def train(config: Config, *, quiet: bool = False) -> Trained:
     )
     with run.lock():
         record_start(run, configs.to_yaml(config.plain), experiment.data.fingerprint())
-        return _run_to_end(experiment, run, resumed_at=None, quiet=quiet)
+        return _run_to_end(experiment, run, resumed_at=None, quiet=quiet, stop=stop)
 
 
-def resume(path: Path, overrides: Sequence[str] = (), *, quiet: bool = False) -> Trained:
+def resume(
+    path: Path, overrides: Sequence[str] = (), *, quiet: bool = False, stop: StopRequests | None = None
+) -> Trained:
     """Go on with a run in its own folder from its newest checkpoint that verifies.
+
+    Args:
+        stop: what else than a signal may ask the run to stop.
 
     Raises:
         UserError: if there is no such run, it is being written, or an override would make it another run.
@@ -95,7 +103,7 @@ def resume(path: Path, overrides: Sequence[str] = (), *, quiet: bool = False) ->
         truncate_after_step(run.metrics, experiment.trainer.step)
         drop_texts_after(run.texts, experiment.trainer.step)
         record_resume(run, configs.to_yaml(config.plain), experiment.trainer.step)
-        return _run_to_end(experiment, run, resumed_at=experiment.trainer.step, quiet=quiet)
+        return _run_to_end(experiment, run, resumed_at=experiment.trainer.step, quiet=quiet, stop=stop)
 
 
 def _restore(experiment: Experiment, tree: dict[str, Any], checkpoint: Path) -> None:
@@ -122,7 +130,9 @@ def _refuse_if_ended(run: RunDir, experiment: Experiment) -> None:
         )
 
 
-def _run_to_end(experiment: Experiment, run: RunDir, *, resumed_at: int | None, quiet: bool) -> Trained:
+def _run_to_end(
+    experiment: Experiment, run: RunDir, *, resumed_at: int | None, quiet: bool, stop: StopRequests | None
+) -> Trained:
     trainer, config = experiment.trainer, experiment.config
     logger = Logger(
         run.metrics,
@@ -137,10 +147,10 @@ def _run_to_end(experiment: Experiment, run: RunDir, *, resumed_at: int | None, 
     trainer.watcher = recorder
     _announce(experiment, run, logger, resumed_at)
     try:
-        with StopRequests() as requests:
+        with stop or StopRequests() as requests:
             reason = _fit(experiment, run, requests)
         if requests.reason() is not None:
-            write_summary(run, _summarise(experiment, "interrupted", reason, {}).to_json())
+            write_summary(run, _summarise(experiment, requests.status, reason, {}).to_json())
             raise Interrupted(f"{reason}: saved at step {trainer.step:,}; go on with: rnntrain resume {_quoted(run)}")
         trainer.finish()
         if config.trainer.restore_best and trainer.best.value is not None:

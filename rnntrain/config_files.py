@@ -20,6 +20,7 @@ GROUPS = (
     "trainer",
     "experiment",
     "debug",
+    "sweep",
 )
 OPTIONAL_GROUPS = ("experiment", "debug")
 LIMIT_BYTES = 1 << 16

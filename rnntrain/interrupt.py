@@ -7,7 +7,7 @@ import signal
 import threading
 from contextlib import suppress
 from types import FrameType, TracebackType
-from typing import Any
+from typing import Any, Literal
 
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name))
 
@@ -20,11 +20,26 @@ class StopRequests:
 
     def __init__(self) -> None:
         self._received: str | None = None
+        self._asked: tuple[str, Literal["interrupted", "pruned"]] | None = None
         self._previous: dict[int, Any] = {}
 
+    def ask(self, reason: str, status: Literal["interrupted", "pruned"] = "interrupted") -> None:
+        """Ask for a stop as a signal would, from any thread; what was asked first counts.
+
+        Args:
+            status: what the run is then: to be gone on with, or "pruned", where nobody means to.
+        """
+        if self._asked is None:
+            self._asked = reason, status
+
     def reason(self) -> str | None:
-        """Return the name of the signal that came, or None."""
-        return self._received
+        """Return the name of the signal that came, or why else to stop, or None."""
+        return self._received or (self._asked[0] if self._asked else None)
+
+    @property
+    def status(self) -> str:
+        """What a run is that stops for this reason."""
+        return self._asked[1] if self._asked and self._received is None else "interrupted"
 
     def __enter__(self) -> StopRequests:
         if threading.current_thread() is threading.main_thread():

@@ -38,7 +38,11 @@ VERBS = {
     "resume": Verb(
         "training:resume", "[RUN] [key=value …]", "go on with a run that was stopped, or whose limit you raise", "run"
     ),
+    "sweep": Verb(
+        "sweeping:sweep", "[sweep=NAME] [key=values …]", "search over configs, several runs at once", "config"
+    ),
     "eval": Verb("trained:evaluate", "RUN [--split val]", "evaluate a run's best weights", "run"),
+    "compare": Verb("comparing:compare", "RUNS … [--metric M]", "order runs, and say how sure the order is", "run"),
     "sample": Verb("trained:sample", "RUN [--prompt TEXT]", "write text with a trained language model", "run"),
     "diagnose": Verb(
         "trained:diagnose", "RUN", "how far back its gradients reach, in numbers, words and a picture", "run"
