@@ -84,6 +84,40 @@ def bars(title: str, values: Sequence[tuple[str, float]], *, strong: int = 0) ->
     return element("figure", element("figcaption", title), element("ol", *rows, class_="bars"), class_="barchart")
 
 
+def scatter(
+    title: str, points: Points, *, names: Sequence[str] = (), y_label: str, log_x: bool = False, best: int | None = None
+) -> Html:
+    """Return a figure of single points; the one numbered `best` stands out by its shape and size too.
+
+    Args:
+        names: of the places 0, 1, … along x, where these are no numbers.
+    """
+    across = scale_of([x for x, _ in points], LEFT + 12, WIDTH - RIGHT - 12, log=log_x)
+    up = scale_of([y for _, y in points], HEIGHT - BOTTOM - 8, TOP + 4)
+    marks = [
+        mark(1, across.place(x), up.place(y), 5.0) if number == best else mark(0, across.place(x), up.place(y), 3.2)
+        for number, (x, y) in enumerate(points)
+    ]
+    told = "; ".join(f"{names[int(x)] if names else number_text(x)}: {number_text(y)}" for x, y in points[:20])
+    svg = element(
+        "svg",
+        *_axes(across, up, "", names),
+        *marks,
+        viewBox=f"0 0 {WIDTH} {HEIGHT}",
+        role="img",
+        aria_label=f"{y_label} by {title}: {told}",
+    )
+    return element("figure", element("figcaption", title), svg, class_="chart")
+
+
+def strip(values: Sequence[float], scale: Scale) -> Html:
+    """Return the values of one row as marks on a line, and their mean as a bar across it."""
+    mean = scale.place(sum(values) / len(values))
+    marks = [mark(0, scale.place(value), 8, 2.6) for value in values]
+    bar = element("line", x1=f"{mean:.4g}", x2=f"{mean:.4g}", y1=1, y2=15, class_="mean")
+    return element("svg", *marks, bar, viewBox="0 0 150 16", aria_hidden="true", class_="strip")
+
+
 def thin(points: Points, most: int = MOST_POINTS) -> list[tuple[float, float]]:
     """Return at most about `most` points: the first, the least and the largest of each stretch, and the last."""
     if len(points) <= most:
@@ -141,15 +175,15 @@ def _legend_item(line: Line) -> Html:
     return element("li", swatch(line.style or 0), line.name, element("b", number_text(last)), data_name=line.name)
 
 
-def _axes(across: Scale, up: Scale, x_label: str) -> list[Html]:
+def _axes(across: Scale, up: Scale, x_label: str, names: Sequence[str] = ()) -> list[Html]:
     parts = []
     for value in up.ticks():
         y = f"{up.place(value):.4g}"
         parts.append(element("line", x1=LEFT, x2=WIDTH - RIGHT, y1=y, y2=y, class_="grid"))
         parts.append(element("text", tick_text(value), x=LEFT - 5, y=y, class_="tick left"))
-    for value in across.ticks():
-        x = f"{across.place(value):.4g}"
-        parts.append(element("text", tick_text(value), x=x, y=HEIGHT - BOTTOM + 14, class_="tick"))
+    for value in range(len(names)) if names else across.ticks():
+        x, text = f"{across.place(value):.4g}", names[int(value)] if names else tick_text(value)
+        parts.append(element("text", text, x=x, y=HEIGHT - BOTTOM + 14, class_="tick"))
     end = element("text", x_label, x=WIDTH - RIGHT, y=HEIGHT - 4, class_="tick right")
     return [*parts, end]
 

@@ -39,7 +39,7 @@ def learning_charts(curves: Curves, monitored: str | None) -> list[Html | None]:
 
 
 def group_names(names: Sequence[str]) -> dict[str, list[str]]:
-    """Return names by the title of their chart: one a metric; kinds (`val/f1/LOC`) and classes (`f1_ham`) share theirs."""
+    """Return names by the title of their chart: one each; kinds (`val/f1/LOC`) and classes (`f1_ham`) share one."""
     heads = [_head(name) for name in names]
     groups: dict[str, list[str]] = {}
     for name, head in zip(names, heads, strict=True):

@@ -48,6 +48,12 @@ def table(head: Sequence[Child], rows: Iterable[Sequence[Child]], *, caption: st
     return element("div", inner, class_="scroll", tabindex="0", role="region", aria_label=caption)
 
 
+def cell(content: Child, value: float | None = None) -> Html:
+    """Return a table's cell that is sorted by `value` whatever it shows."""
+    is_known = value is not None and math.isfinite(value)
+    return element("td", content, class_="number", data_value=repr(value) if is_known else "")
+
+
 def section(title: str, *children: Child, identity: str, note: str | None = None) -> Html | None:
     """Return a section under a heading, or nothing where it would be empty."""
     content = [child for child in children if child]
@@ -81,6 +87,8 @@ def _attribute(key: str, value: object) -> str:
 
 
 def _cell(content: Child) -> Html:
+    if isinstance(content, Html) and content.startswith("<td"):
+        return content
     text = re.sub("<[^>]*>", "", content or "")
     is_number = text[:1].isdigit() or text[:1] in tuple("−–∞")
     return element("td", content, class_="number" if is_number else None)

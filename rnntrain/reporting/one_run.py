@@ -10,7 +10,7 @@ from rnntrain.reporting.html import Child, Html, element, number_text, section
 from rnntrain.reporting.page import document, smoothing_slider
 from rnntrain.reporting.pictures import gallery, picture_files
 from rnntrain.reporting.result import baselines_of, headline, judged_by, metrics_of, metrics_table
-from rnntrain.reporting.words import over_time
+from rnntrain.reporting.words import over_time, tags_spans
 from rnntrain.run import RunDir
 from rnntrain.shown_texts import read_texts
 
@@ -92,12 +92,6 @@ def facts(record: RunRecord) -> Html:
         for label, value, more in pairs
     )
     return element("dl", *items, class_="facts")
-
-
-def tags_spans(record: RunRecord) -> bool:
-    """Say whether a run's texts hold spans, as those of a tagger do."""
-    task = record.plain.get("task")
-    return isinstance(task, dict) and str(task.get("_target_", "")).startswith("rnntrain.tasks.tagging.")
 
 
 def _command(record: RunRecord) -> Child:

@@ -48,8 +48,13 @@ def _draw(name: str, records: Sequence[RunRecord], path: Path) -> None:
     with_it = [record for record in records if name in record.curves]
     for number, record in enumerate(with_it):
         steps, values = zip(*record.curves[name], strict=True)
-        style = {"color": COLOURS[number % len(COLOURS)], "linestyle": DASHES[number // len(COLOURS) % len(DASHES)]}
-        axes.plot(steps, [value if math.isfinite(value) else math.nan for value in values], label=record.name, **style)
+        axes.plot(
+            steps,
+            [value if math.isfinite(value) else math.nan for value in values],
+            label=record.name,
+            color=COLOURS[number % len(COLOURS)],
+            linestyle=DASHES[number // len(COLOURS) % len(DASHES)],
+        )
     axes.set_xlabel("step")
     axes.set_ylabel(name)
     if 1 < len(with_it) <= MOST_NAMED:

@@ -73,5 +73,7 @@ def small_png(path: Path) -> bytes | None:
         size = (WIDEST, max(1, round(picture.height * WIDEST / picture.width)))
         picture = picture.resize(size, Image.Resampling.LANCZOS, reducing_gap=2.0)
     written = io.BytesIO()
-    picture.quantize(MOST_COLOURS, dither=Image.Dither.NONE).save(written, "PNG", optimize=False, compress_level=9)
+    picture.quantize(MOST_COLOURS, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE).save(
+        written, "PNG", optimize=False, compress_level=6
+    )
     return written.getvalue()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
+from rnntrain.comparing.records import RunRecord
 from rnntrain.reporting.charts import COLOURS
 from rnntrain.reporting.html import Html, element, join
 from rnntrain.shown_texts import ShownText
@@ -30,6 +31,12 @@ def last_texts(texts: Mapping[str, Sequence[ShownText]], *, spans: bool = False)
     """Return the last of each text."""
     parts = [over_time(title, shown[-1:], spans=spans) for title, shown in texts.items() if shown]
     return join(parts) if parts else None
+
+
+def tags_spans(record: RunRecord) -> bool:
+    """Say whether a run's texts hold spans, as those of a tagger do."""
+    task = record.plain.get("task")
+    return isinstance(task, dict) and str(task.get("_target_", "")).startswith("rnntrain.tasks.tagging.")
 
 
 def spread(shown: Sequence[ShownText], most: int) -> list[ShownText]:
