@@ -1,6 +1,6 @@
 """How long a report of many runs takes, and how large its page is.
 
-The runs are written, not trained: five configurations over four seeds, each with the log of 20,000 steps, 40 evaluations
+The runs are written, not trained: five configurations over four seeds, each with a log of 20,000 steps, 40 evaluations
 with texts, four pictures and what simple methods reach; as much as a long run leaves.
 
     python scripts/bench_report.py --runs 20
