@@ -57,7 +57,7 @@ def line_chart(title: str, lines: Sequence[Line], *, x_label: str = "step", log:
         data_y=f"{up.low!r} {up.high!r} {HEIGHT - BOTTOM} {TOP}",
         data_log=up.log,
     )
-    named = [line for line in finite if line.style is not None]
+    named = sorted((line for line in finite if line.style is not None), key=lambda line: line.style or 0)
     legend = element("ul", *(_legend_item(line) for line in named), class_="legend")
     return element("figure", element("figcaption", title), svg, legend, class_="chart")
 

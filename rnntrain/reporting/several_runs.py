@@ -92,7 +92,8 @@ def _board_row(row: Row, metric: str, keys: Sequence[str], scale: Scale) -> list
     shown = (numbers.mean, numbers.deviation, numbers.median, numbers.worst, numbers.best)
     marks = strip(list(row.group.values(metric).values()), scale)
     remark = ", ".join(filter(None, (row.verdict(), row.unfinished())))
-    cells = [cell(number_text(value if finite(value) else None), value) for value in shown]
+    digits = (4, 2, 4, 4, 4)  # of a deviation over a few seeds no more than two say anything
+    cells = [cell(number_text(v if finite(v) else None, d), v) for v, d in zip(shown, digits, strict=True)]
     return [place, *told, cell(str(numbers.runs), numbers.runs), *cells, marks, remark]
 
 
