@@ -19,7 +19,8 @@ from rnntrain.models.sequence import SequenceModel
 from rnntrain.native import library
 from rnntrain.optim import parameter_groups
 from rnntrain.tasks.base import Task
-from rnntrain.trainer import Trainer, Watcher
+from rnntrain.trainer import Trainer
+from rnntrain.watcher import Watcher
 
 
 @dataclass

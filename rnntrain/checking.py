@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import math
 import types
@@ -57,7 +58,13 @@ def parameters_of(constructor: Callable[..., Any]) -> dict[str, tuple[Any, Any]]
     """Return annotation and default of each argument of a constructor; `inspect.Parameter.empty` where it has none."""
     hints = _type_hints(constructor)
     named = {name: p for name, p in _parameters(constructor).items() if _is_named(p)}
-    return {name: (hints.get(name, Any), parameter.default) for name, parameter in named.items()}
+    # A dataclass shows a marker where a default is made anew for each object.
+    made = {f.name: f.default_factory() for f in _fields(constructor) if f.default_factory is not dataclasses.MISSING}
+    return {name: (hints.get(name, Any), made.get(name, parameter.default)) for name, parameter in named.items()}
+
+
+def _fields(constructor: Callable[..., Any]) -> tuple[dataclasses.Field[Any], ...]:
+    return dataclasses.fields(constructor) if dataclasses.is_dataclass(constructor) else ()
 
 
 def _unknown_key(key: str, section: str, name: str, known: list[str]) -> str:

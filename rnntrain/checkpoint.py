@@ -46,13 +46,15 @@ class CheckpointWriteError(UserError):
     Attributes:
         path: what was to be written or deleted.
         megabytes: what it needs; 0 for a deletion.
+        reason: what the system says.
     """
 
     def __init__(self, path: Path, megabytes: float, error: OSError) -> None:
         self.path, self.megabytes = path, megabytes
+        self.reason = error.strerror or str(error)
         task = f"write the {megabytes:.1f} MB of" if megabytes else "delete"
         super().__init__(
-            f"{path}: cannot {task} this: {error.strerror or error} ({_free_megabytes(path)} MB are free). "
+            f"{path}: cannot {task} this: {self.reason} ({_free_megabytes(path)} MB are free). "
             "Earlier checkpoints are intact; free space or mend the disk, then resume"
         )
 
@@ -86,12 +88,17 @@ def save_checkpoint(folder: Path, name: str, tree: dict[str, Any], *, reason: st
         TypeError, ValueError: the tree holds what `state_tree` cannot store; nothing is written.
         CheckpointWriteError: the disk refused; no part of the new checkpoint stays.
     """
+    return write_checkpoint(folder, name, *state_tree.encode_tree(tree), reason=reason)
+
+
+def write_checkpoint(folder: Path, name: str, text: bytes, tensors: dict[str, Tensor], *, reason: str) -> Path:
+    """Like `save_checkpoint`, of a tree that `state_tree.encode_tree` has taken apart."""
     step, target = checkpoint_step(name), folder / name
     if name != checkpoint_name(step):
         raise ValueError(f"{name!r} is not a name for a new checkpoint; use {checkpoint_name(step)}")
-    text, tensors = state_tree.encode_tree(tree)
-    size = len(text) + sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
+    size = encoded_bytes(text, tensors)
     try:
+        durable.require_room(folder, size)
         _make_folder(folder)
         with durable.new_folder(target) as temporary:
             files = {
@@ -105,6 +112,11 @@ def save_checkpoint(folder: Path, name: str, tree: dict[str, Any], *, reason: st
     except OSError as error:
         raise CheckpointWriteError(target, size / 1e6, error) from error
     return target
+
+
+def encoded_bytes(text: bytes, tensors: dict[str, Tensor]) -> int:
+    """Return about how much of the disk such a tree takes."""
+    return len(text) + sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:

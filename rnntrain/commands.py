@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rnntrain import config as configs
 from rnntrain.build import Experiment, build
-from rnntrain.checkpoint import load_checkpoint
+from rnntrain.checkpoint import CheckpointWriteError, checkpoint_name, load_checkpoint
 from rnntrain.config import Config
 from rnntrain.durable import remove_stale
 from rnntrain.errors import Interrupted, NonFiniteError, UserError
@@ -20,6 +21,7 @@ from rnntrain.gradient_log import GradientLog
 from rnntrain.interrupt import StopRequests
 from rnntrain.logger import Logger
 from rnntrain.native import library
+from rnntrain.out_of_memory import OutOfMemory, memory_explained
 from rnntrain.recorded import (
     as_it_began,
     codec_of,
@@ -63,9 +65,10 @@ def train(config: Config, *, quiet: bool = False, stop: StopRequests | None = No
         UserError: for what the user can mend.
         Interrupted: after a signal; the run has been saved.
     """
-    experiment = build(config)
-    if config.top.threads == "auto":
-        experiment.threads = fastest_threads(experiment.trainer, config.top.precision)
+    with memory_explained():
+        experiment = build(config)
+        if config.top.threads == "auto":
+            experiment.threads = fastest_threads(experiment.trainer, config.top.precision)
     settings = config.run
     run = create_run(
         Path(settings.root),
@@ -96,7 +99,8 @@ def resume(
         config = as_it_began(run, config_of(run, overrides, RESUMABLE))
         checkpoint = latest_checkpoint(run)
         tree = load_checkpoint(checkpoint)
-        experiment = build(config, codec=codec_of(config, tree))
+        with memory_explained():
+            experiment = build(config, codec=codec_of(config, tree))
         warn_of_changes(run, experiment)
         _restore(experiment, tree, checkpoint)
         _refuse_if_ended(run, experiment)
@@ -146,9 +150,9 @@ def _run_to_end(
     recorder = Recorder(run, logger, config.trainer.keep_checkpoints, gradient_log)
     trainer.watcher = recorder
     _announce(experiment, run, logger, resumed_at)
-    try:
+    with _ending(experiment, run), closing(logger), memory_explained(trainer), recorder.saver:
         with stop or StopRequests() as requests:
-            reason = _fit(experiment, run, requests)
+            reason = trainer.fit(requests.reason)
         if requests.reason() is not None:
             write_summary(run, _summarise(experiment, requests.status, reason, {}).to_json())
             raise Interrupted(f"{reason}: saved at step {trainer.step:,}; go on with: rnntrain resume {_quoted(run)}")
@@ -163,17 +167,38 @@ def _run_to_end(
         logger.texts(trainer.step, summary.texts, final=True)
         logger.hyperparameters(configs.flatten(config.plain), summary.metrics)
         write_summary(run, summary.to_json())
-    finally:
-        logger.close()
     return Trained(run, experiment, summary)
 
 
-def _fit(experiment: Experiment, run: RunDir, requests: StopRequests) -> str:
+@contextmanager
+def _ending(experiment: Experiment, run: RunDir) -> Iterator[None]:
+    """Let the summary say how a run ended that ended before its time, and turn errors of the disk into one line."""
     try:
-        return experiment.trainer.fit(requests.reason)
-    except NonFiniteError:
-        write_summary(run, _summarise(experiment, "failed", "not finite", {}).to_json())
+        yield
+    except NonFiniteError as error:
+        record = run.nonfinite / checkpoint_name(error.step)
+        error.record = record if record.is_dir() else None
+        _summarise_early(experiment, run, "failed", "not finite")
         raise
+    except OutOfMemory:
+        _summarise_early(experiment, run, "interrupted", "out of memory")
+        raise
+    except CheckpointWriteError:
+        _summarise_early(experiment, run, "interrupted", "disk")
+        raise
+    except BrokenPipeError:  # it is what we print that nobody reads
+        raise
+    except OSError as error:
+        _summarise_early(experiment, run, "interrupted", "disk")
+        raise UserError(
+            f"{error.filename or run.path}: {error.strerror or error}; the last checkpoint stands: free space or mend "
+            f"the disk, then rnntrain resume {_quoted(run)}"
+        ) from error
+
+
+def _summarise_early(experiment: Experiment, run: RunDir, status: str, reason: str) -> None:
+    with suppress(UserError):  # the disk may be what is full; the error under way says so
+        write_summary(run, _summarise(experiment, status, reason, {}).to_json())
 
 
 def _announce(experiment: Experiment, run: RunDir, logger: Logger, resumed_at: int | None) -> None:

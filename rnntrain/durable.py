@@ -75,6 +75,28 @@ def replace_from(path: Path, chunks: Iterable[bytes | memoryview]) -> None:
     sync_directory(path.parent)
 
 
+def free_bytes(path: Path) -> int:
+    """Return the space that is free for us on the disk that holds `path`, or its nearest parent that exists.
+
+    Raises:
+        OSError: the disk cannot be asked.
+    """
+    for place in (path, *path.parents):
+        with suppress(FileNotFoundError):
+            return shutil.disk_usage(place).free
+    raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
+
+
+def require_room(path: Path, size: int) -> None:
+    """Refuse to begin with what will not fit: a disk that is filled to the brim fails whoever else writes to it.
+
+    Raises:
+        OSError: as a write to a full disk does.
+    """
+    if free_bytes(path) < size:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+
 @contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
     """Make a temporary folder for what shall be `path`; it is deleted unless the block has renamed it.

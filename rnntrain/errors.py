@@ -1,5 +1,10 @@
 """The errors that end the program with one line instead of a traceback."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
 DONE = 0
 OUR_FAULT = 1
 USER_MISTAKE = 2
@@ -26,10 +31,33 @@ def closest(word: str, choices: list[str]) -> str:
 
 
 class NonFiniteError(Exception):
-    """The gradient of one step is NaN or infinite; the weights have not been touched by it."""
+    """The loss or gradient of one step is NaN, infinite or a spike; the weights have not been touched by it.
 
-    def __init__(self, step: int, loss: float, grad_norm: float) -> None:
-        super().__init__(
-            f"step {step}: loss {loss:g}, gradient norm {grad_norm:g}: not finite; the weights are those of step "
-            f"{step - 1}. Lower optimizer.lr or trainer.grad_clip, or set precision=float32"
-        )
+    Attributes:
+        step: the step that was not taken.
+        record: where the step was written aside for `rnntrain replay`, None where it was not.
+    """
+
+    def __init__(
+        self,
+        step: int,
+        loss: float,
+        grad_norm: float,
+        problem: str = "not finite",
+        values: Sequence[str] = (),
+        limit: str = "",
+    ) -> None:
+        super().__init__(step, loss, grad_norm)
+        self.step = step
+        self.record: Path | None = None
+        self._seen = f"step {step}: loss {loss:g}, gradient norm {grad_norm:g}: {problem}"
+        self._fix = "Lower optimizer.lr or trainer.grad_clip, or set precision=float32"
+        if values:
+            self._seen += f"; the data itself is not finite ({'; '.join(values)})"
+            self._fix = "Mend the data, or leave such batches out with trainer.on_nonfinite=skip"
+        if limit:
+            self._fix += f"; {limit} was reached"
+
+    def __str__(self) -> str:
+        where = f"; see where it began: rnntrain replay {self.record}" if self.record else ""
+        return f"{self._seen}; the weights are those of step {self.step - 1}. {self._fix}{where}"

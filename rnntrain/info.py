@@ -71,12 +71,15 @@ def part_lines(group: str, name: str, config_dir: Path | None) -> list[str]:
     lines = [f"{group}={name}: {files.description(group, name, config_dir)}", ""]
     for key, (annotation, default) in parameters_of(cls).items():
         if key not in supplied:
-            lines.append(f"  {section}.{key} = {_shown(values.get(key, default))}    {describe_type(annotation)}")
+            lines.append(
+                f"  {section}.{key} = {shown_default(values.get(key, default))}    {describe_type(annotation)}"
+            )
     documentation = re.sub(r"\.\. math::\n(?:[ ].*\n|\n)*", "", inspect.getdoc(cls) or "")  # formulas are for a browser
     return [*lines, "", *documentation.splitlines()]
 
 
-def _shown(value: Any) -> str:
+def shown_default(value: Any) -> str:
+    """Return a default as a person writes it."""
     return "(to be given)" if value is inspect.Parameter.empty or value == "???" else shown(value)
 
 

@@ -153,12 +153,23 @@ class Logger:
         for name, value in metrics.items():
             writer.add_scalar(f"final/{name}", value, self._last_step)
 
+    def warning(self, text: str) -> None:
+        """Show a line that even a quiet run shows."""
+        line = f"rnntrain: warning: {text}"
+        if self._bar is not None:
+            self._bar.write(line)
+        else:
+            self._line(line)
+
     def flush(self) -> None:
-        """Put everything logged so far on the disk."""
+        """Hand everything logged so far to the system, which keeps it if this process dies."""
         self._metrics.flush()
-        os.fsync(self._metrics.fileno())
         if self._writer is not None:
             self._writer.flush()
+
+    def sync(self) -> None:
+        """Put the metrics that were flushed on the disk, where they outlast the power; may run beside the training."""
+        os.fsync(self._metrics.fileno())
 
     def close(self) -> None:
         """Write out everything and take the bar away."""

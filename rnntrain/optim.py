@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -193,6 +194,15 @@ class AveragedWeights:
             held = average.clone()
             average.copy_(weight)
             weight.copy_(held)
+
+    @contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Let the model use the average within the context."""
+        self.swap()
+        try:
+            yield
+        finally:
+            self.swap()
 
     def state_dict(self) -> dict[str, Any]:
         return {"updates": self.updates, "average": list(self.average)}

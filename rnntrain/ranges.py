@@ -37,3 +37,5 @@ DropoutRate = Annotated[float, Range(0, 1, high_open=True)]
 Fraction = Annotated[float, Range(0, 1)]
 # Steps that a memory is to bridge: below 2 there is nothing to remember.
 MemorySpan = Annotated[int, Range(2)]
+# Times the usual value, from where on a value is called a spike.
+SpikeFactor = Annotated[float, Range(1, low_open=True)]

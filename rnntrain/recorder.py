@@ -6,14 +6,27 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from rnntrain.checkpoint import checkpoint_name, save_checkpoint
+from torch import Tensor
+
+from rnntrain.checkpoint import (
+    CheckpointWriteError,
+    checkpoint_name,
+    find_checkpoints,
+    load_checkpoint,
+    save_checkpoint,
+)
 from rnntrain.generators import capture_generators
 from rnntrain.gradient_log import GradientLog, diagnose_trainer, picture, words
+from rnntrain.guard import Incident
 from rnntrain.logger import Logger
 from rnntrain.metrics import Picture
-from rnntrain.retention import mark_best, rotate
 from rnntrain.run import RunDir
-from rnntrain.trainer import StepResult, Trainer, Watcher
+from rnntrain.saving import Mark, Saver
+from rnntrain.trainer import Trainer
+from rnntrain.watcher import Watcher
+from rnntrain.window import StepResult
+
+RECORDS_LIMIT = 5  # of steps that were not finite: each is as large as the model
 
 
 class Recorder(Watcher):
@@ -29,19 +42,20 @@ class Recorder(Watcher):
     ) -> None:
         self.run = run
         self.logger = logger
+        self.saver = Saver(run.checkpoints, keep_checkpoints, logger.warning)
         self._gradients = gradient_log
-        self._keep = keep_checkpoints
         self._saved_step: int | None = None  # by this process
-        self._marked_step: int | None = None
         self._last_units = 0
         self._last_time = 0.0
 
     def started(self, trainer: Trainer) -> None:
         self._last_units, self._last_time = trainer.units_seen, time.monotonic()
+        self.saver.check_room(_coming_bytes(trainer))
         if self._gradients is not None:
             self._gradients.started(trainer)
 
     def stepped(self, trainer: Trainer, result: StepResult) -> None:
+        self.saver.check()
         if self._gradients is not None:
             self._gradients.stepped(trainer)
         if not self.logger.progress_due():
@@ -73,27 +87,45 @@ class Recorder(Watcher):
         self.logger.message(text)
         return {"gradients": text, "gradients by lag": picture(diagnoses)}
 
+    def caught(self, trainer: Trainer, incident: Incident) -> None:
+        """Write the step aside for `rnntrain replay`: the first few tell what there is to know."""
+        folder, name = self.run.nonfinite, checkpoint_name(incident.step)
+        self.logger.message(f"step {incident.step:,}: {incident.problem}; {self._consequence(trainer)}")
+        if len(find_checkpoints(folder)) >= RECORDS_LIMIT and not (folder / name).exists():
+            return
+        tree = incident.to_tree(trainer.seed)
+        tree |= {"model": trainer.model.state_dict(), "codec": trainer.data.codec.state_dict()}
+        try:
+            save_checkpoint(folder, name, tree, reason="not finite")
+        except CheckpointWriteError as error:  # the record is a help; the policy holds without it
+            self.logger.warning(str(error))
+
+    def _consequence(self, trainer: Trainer) -> str:
+        guard = trainer.guard
+        if guard.policy == "rollback":
+            return f"going back to the weights of step {guard.anchor:,}"
+        return "skipping it" if guard.policy == "skip" else "stopping"
+
     def save(self, trainer: Trainer, reason: str) -> None:
         # The best, the interval and the end may fall on one step, and save one state. That of a step which this process
         # has not saved itself is written anew: what stands there may be damaged.
-        is_new = self._saved_step != trainer.step
-        if is_new:
-            self.logger.flush()  # else a crash after the save would leave a gap that no resume fills
-            name = checkpoint_name(trainer.step)
-            save_checkpoint(self.run.checkpoints, name, checkpoint_tree(trainer), reason=reason)
-            self._saved_step = trainer.step
-        self._mark_best(trainer)
-        if is_new:  # the evaluation at the end marks another best and saves nothing, so that the one before stays
-            rotate(self.run.checkpoints, self._keep)
-
-    def _mark_best(self, trainer: Trainer) -> None:
-        """Make `best.json` say what the trainer says, which after a resume may be less than what stands there."""
         best = trainer.best
-        name = checkpoint_name(best.step)
-        if best.value is None or self._marked_step == best.step or not (self.run.checkpoints / name).is_dir():
+        mark = None if best.value is None else Mark(best.step, trainer.task.monitor, best.value)
+        if self._saved_step == trainer.step:
+            if mark is not None:  # the evaluation at the end marks another best, so that the one before stays
+                self.saver.mark(mark)
             return
-        mark_best(self.run.checkpoints, name, trainer.task.monitor, best.value)
-        self._marked_step = best.step
+        self.logger.flush()  # else a crash after the save would leave a gap that no resume fills
+        anchor = trainer.guard.anchor if trainer.guard.policy == "rollback" else None
+        self.saver.save(trainer.step, checkpoint_tree(trainer), reason, mark, self.logger.sync, anchor)
+        self._saved_step = trainer.step
+
+    def settle(self, trainer: Trainer) -> None:
+        self.saver.settle()
+
+    def recall(self, trainer: Trainer, step: int) -> dict[str, Any]:
+        self.saver.settle()
+        return load_checkpoint(self.run.checkpoints / checkpoint_name(step))
 
 
 def checkpoint_tree(trainer: Trainer) -> dict[str, Any]:
@@ -103,3 +135,12 @@ def checkpoint_tree(trainer: Trainer) -> dict[str, Any]:
         "generators": capture_generators(),
         "codec": trainer.data.codec.state_dict(),
     }
+
+
+def _coming_bytes(trainer: Trainer) -> int:
+    """Return about what a checkpoint will take, before the optimizer has any state as if it kept two of each weight."""
+    copies = 1 + (trainer.average is not None) + (0 if trainer.optimizer.state else 2)
+    size = copies * sum(p.numel() * p.element_size() for p in trainer.model.parameters())
+    for state in trainer.optimizer.state.values():
+        size += sum(part.numel() * part.element_size() for part in state.values() if isinstance(part, Tensor))
+    return size

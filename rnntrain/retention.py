@@ -85,8 +85,11 @@ def best_checkpoint(folder: Path) -> Path:
     return folder / best.name
 
 
-def rotate(folder: Path, keep_last: int) -> list[Path]:
+def rotate(folder: Path, keep_last: int, keep_also: int | None = None) -> list[Path]:
     """Delete all but the last `keep_last` checkpoints, the best and the newest valid one; return the deleted.
+
+    Args:
+        keep_also: the step of one more that stays.
 
     Nothing is deleted where none verifies, or where `best.json` is damaged and the best thus unknown.
 
@@ -102,7 +105,7 @@ def rotate(folder: Path, keep_last: int) -> list[Path]:
     except CheckpointError:
         return []
     steps = sorted({checkpoint_step(path) for path in found})[-keep_last:]
-    keep = {checkpoint_step(newest), *steps, *([best.step] if best else [])}
+    keep = {checkpoint_step(newest), *steps, *([best.step] if best else []), keep_also}
     gone = [path for path in found if checkpoint_step(path) not in keep]
     for path in gone:
         try:

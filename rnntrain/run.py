@@ -66,6 +66,11 @@ class RunDir:
         return self.path / "checkpoints"
 
     @property
+    def nonfinite(self) -> Path:
+        """Steps that the guard kept away from the weights, for `rnntrain replay`."""
+        return self.path / "nonfinite"
+
+    @property
     def tensorboard(self) -> Path:
         return self.path / "tensorboard"
 

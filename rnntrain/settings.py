@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
-from rnntrain.ranges import Fraction, NonNegativeInt, PositiveFloat, PositiveInt
+from rnntrain.ranges import Fraction, NonNegativeInt, PositiveFloat, PositiveInt, SpikeFactor
 
 Precision = Literal["float32", "bfloat16", "float16"]
 Kernels = Literal["auto", "plain", "native"]
 ClipMode = Literal["norm", "value", "none"]
+NonFinitePolicy = Literal["stop", "skip", "rollback"]
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,12 @@ class TrainerSettings:
         early_stopping: stop after so many evaluations in a row without improvement.
         average_decay: evaluate and keep an exponential moving average of the weights with this decay.
         restore_best: end with the weights of the best evaluation rather than the last ones.
+        on_nonfinite: what to do about a step whose loss or gradient is not finite, and which never reaches the weights:
+            "stop", "skip" it, or "rollback": go back to the weights of the last checkpoint, and on past the batch.
+        max_skips: how many steps of a run may be skipped before it stops.
+        max_rollbacks: how often a run may go back before it stops.
+        spike_factor: treat a step likewise whose loss or gradient norm is more than so many times the median of the
+            last 100; only steps that are not finite where null.
         overfit_batches: train and evaluate on so many batches alone, to see that the model can learn them by heart.
     """
 
@@ -49,7 +57,30 @@ class TrainerSettings:
     early_stopping: PositiveInt | None = None
     average_decay: Fraction | None = None
     restore_best: bool = True
+    on_nonfinite: NonFinitePolicy = "stop"
+    max_skips: PositiveInt = 20
+    max_rollbacks: PositiveInt = 3
+    spike_factor: SpikeFactor | None = None
     overfit_batches: PositiveInt | None = None
+
+    def limit_reached(self, step: int, epoch: int, seconds: Callable[[], float], stale: int) -> str | None:
+        """Return the setting that ends a run there, or None; `stale` evaluations in a row have not improved."""
+        if self.max_steps is not None and step >= self.max_steps:
+            return "max_steps"
+        if self.max_epochs is not None and epoch >= self.max_epochs:
+            return "max_epochs"
+        if self.max_minutes is not None and seconds() >= 60 * self.max_minutes:
+            return "max_minutes"
+        if self.early_stopping is not None and stale >= self.early_stopping:
+            return "early_stopping"
+        return None
+
+    def share_done(self, step: int, epochs: float, seconds: Callable[[], float]) -> float:
+        """Return the share of a run that is done, by its first limit; by the clock only if that is the only limit."""
+        shares = [done / limit for done, limit in ((step, self.max_steps), (epochs, self.max_epochs)) if limit]
+        if not shares and self.max_minutes is not None:
+            shares = [seconds() / (60 * self.max_minutes)]
+        return max(shares, default=0.0)
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,31 +18,15 @@ from rnntrain.batch import Batch
 from rnntrain.cells.base import State, map_state
 from rnntrain.data.base import DataSet
 from rnntrain.device import autocast, memory_mebibytes
-from rnntrain.errors import NonFiniteError
-from rnntrain.metrics import Metrics, Picture
+from rnntrain.generators import restore_generators
+from rnntrain.guard import Guard, Incident, Origin, non_finite_gradients, non_finite_values
+from rnntrain.metrics import Metrics
 from rnntrain.models.sequence import SequenceModel
 from rnntrain.optim import AveragedWeights, Schedule, clip_gradients
 from rnntrain.settings import Precision, TrainerSettings
 from rnntrain.tasks.base import Carry, Task
-
-
-@dataclass(frozen=True)
-class StepResult:
-    """What one update saw: loss sum and count over its batches, the gradient's norm before clipping, if it clipped."""
-
-    loss_sum: Tensor
-    count: Tensor
-    grad_norm: float
-    clipped: bool
-
-
-class Mark(NamedTuple):
-    """Where speeds were last measured from."""
-
-    time: float
-    step: int
-    units_seen: int
-    data_seconds: float
+from rnntrain.watcher import Watcher
+from rnntrain.window import Mark, StepResult, Window
 
 
 @dataclass
@@ -53,41 +37,10 @@ class Best:
     step: int = 0
     evaluations_since: int = 0
 
-
-class Window:
-    """Sums since the last logged line. They are part of a checkpoint, so that a resumed run logs the same numbers."""
-
-    NAMES = ("loss", "count", "grad_norm", "clipped", "steps")
-    MOST_UNREAD = 64
-
-    def __init__(self, sums: dict[str, float] | None = None) -> None:
-        self._sums = dict.fromkeys(self.NAMES, 0.0) if sums is None else dict(sums)
-        self._unread: list[StepResult] = []  # read late: on a GPU each number costs a copy
-
-    def add(self, result: StepResult) -> None:
-        self._unread.append(result)
-        if len(self._unread) == self.MOST_UNREAD:
-            self.sums()
-
-    def sums(self) -> dict[str, float]:
-        for result in self._unread:
-            # One after the other, so that sums interrupted by a save round as those that were not.
-            self._sums["loss"] += float(result.loss_sum)
-            self._sums["count"] += float(result.count)
-            self._sums["grad_norm"] += result.grad_norm
-            self._sums["clipped"] += result.clipped
-            self._sums["steps"] += 1.0
-        self._unread.clear()
-        return dict(self._sums)
-
-    def means(self) -> dict[str, float]:
-        sums = self.sums()
-        steps = max(sums["steps"], 1.0)
-        return {
-            "train/loss": sums["loss"] / max(sums["count"], 1.0),
-            "train/grad_norm": sums["grad_norm"] / steps,
-            "train/clipped": sums["clipped"] / steps,
-        }
+    def is_worse_than(self, value: float, larger_is_better: bool) -> bool:
+        if self.value is None or not math.isfinite(value):
+            return math.isfinite(value)
+        return value > self.value if larger_is_better else value < self.value
 
 
 class Trainer:
@@ -126,6 +79,7 @@ class Trainer:
         # Only float16 needs its gradients scaled; where disabled, the scaler passes everything through.
         self.scaler = torch.amp.GradScaler(device.type, enabled=precision == "float16")
         self._autocast = autocast(device, precision)
+        self.guard = Guard(settings)
         self.step = 0
         self.epoch = 0
         self.offset = 0  # batches of this epoch that have been trained on
@@ -136,6 +90,7 @@ class Trainer:
         self.window = Window()
         self.learning_rate = math.nan
         self._batches: Iterator[Batch] | None = None
+        self._origin = Origin.here(0, 0, None, device)  # of the step that is being taken
         self._epoch_length = data.num_train_batches(seed, 0)
         self._seconds_before = 0.0
         self._started: float | None = None
@@ -145,27 +100,46 @@ class Trainer:
     # -- one step ---
 
     def train_step(self) -> StepResult:
-        """Update the weights once, from `accumulate` batches.
+        """Take one step: update the weights from `accumulate` batches, unless the guard keeps the update away.
 
         Raises:
-            NonFiniteError: before the update, if the gradient's norm is not finite.
+            NonFiniteError: before the update, where the guard's policy is to stop.
         """
         self.learning_rate = self.schedule.set_rate(self.optimizer, self.step, self.progress())
         for parameter in self.parameters:
             parameter.grad = None  # what the optimizer's zero_grad does, without its entry in a profile
+        self._origin = Origin.here(self.epoch, self.offset, self.state, self.device)
         loss_sum, count = self._accumulate_gradients()
         self.scaler.unscale_(self.optimizer)
         grad_norm, clipped = clip_gradients(self.parameters, self.settings.grad_clip_mode, self.settings.grad_clip)
-        # One NaN that gets past here would make every weight NaN. Gradients that overflow when scaled are the scaler's
-        # to skip; a loss that overflowed before is beyond its help.
-        if not math.isfinite(loss_sum.item() if self.scaler.is_enabled() else grad_norm):
-            raise NonFiniteError(self.step + 1, float(loss_sum / count), grad_norm)
+        # One NaN that gets past here would make every weight NaN.
+        problem = self.guard.problem(loss_sum, count, grad_norm, self.scaler.is_enabled())
+        if problem is None:
+            self._update()
+        else:
+            self._leave_out(problem, float(loss_sum / count), grad_norm)
+        self.step += 1
+        self.guard.stepped(self.step)
+        return StepResult(loss_sum, count, grad_norm, clipped, problem is None)
+
+    def _update(self) -> None:
         self.scaler.step(self.optimizer)
         self.scaler.update()
-        self.step += 1
         if self.average is not None:
             self.average.update()
-        return StepResult(loss_sum, count, grad_norm, clipped)
+
+    def _leave_out(self, problem: str, loss: float, grad_norm: float) -> None:
+        """Do without an update: the step counts and the data goes on, the weights stay or go back to the anchor's."""
+        gradients, values = non_finite_gradients(self.model), non_finite_values(self._origin.batches)
+        incident = Incident(self.step + 1, problem, loss, grad_norm, gradients, values, self._origin)
+        self.watcher.caught(self, incident)
+        self.guard.decide(incident)
+        self.scaler.update()  # else it would take the next gradients for these
+        self.state = self._origin.state  # the one after may be as bad as the batch
+        if self.guard.policy == "rollback":
+            saved = self.watcher.recall(self, self.guard.anchor)
+            self._load_learned(saved["trainer"])
+            restore_generators(saved["generators"])
 
     def _accumulate_gradients(self) -> tuple[Tensor, Tensor]:
         """Add up the gradients of the mean loss over all batches of a step; return its sum and count."""
@@ -200,7 +174,13 @@ class Trainer:
         if self.offset == self._epoch_length:
             self.epoch, self.offset, self._batches = self.epoch + 1, 0, None
             self._epoch_length = self.data.num_train_batches(self.seed, self.epoch)
-        return batch if batch.inputs.device == self.device else batch.to(self.device)
+        batch = batch if batch.inputs.device == self.device else batch.to(self.device)
+        self._origin.batches.append(batch)
+        return batch
+
+    def last_batches(self) -> list[Batch]:
+        """Return the batches of the step that was taken last, or is being taken."""
+        return list(self._origin.batches)
 
     # -- the run ---
 
@@ -210,9 +190,11 @@ class Trainer:
         Whatever the reason, the last state has been saved when this returns.
         """
         self._started = time.monotonic()
-        self._logged = Mark(time.perf_counter(), self.step, self.units_seen, self.data_seconds)
+        self._logged = self._mark()
         self.model.train()
         self.watcher.started(self)
+        if self.guard.policy == "rollback" and self.step == 0:
+            self.watcher.save(self, "start")
         reason = self.limit_reached()
         while reason is None:
             epoch = self.epoch
@@ -230,6 +212,7 @@ class Trainer:
                     self.watcher.save(self, "interval")
         self._seconds_before, self._started = self.seconds(), None
         self.watcher.save(self, reason)
+        self.watcher.settle(self)
         return reason
 
     def finish(self) -> None:
@@ -240,28 +223,15 @@ class Trainer:
         """
         if self._evaluated_at != self.step:
             self._evaluate_and_keep_best(final=True)
+            self.watcher.settle(self)
 
     def limit_reached(self) -> str | None:
         """Return the setting that ends the run now, or None."""
-        settings = self.settings
-        if settings.max_steps is not None and self.step >= settings.max_steps:
-            return "max_steps"
-        if settings.max_epochs is not None and self.epoch >= settings.max_epochs:
-            return "max_epochs"
-        if settings.max_minutes is not None and self.seconds() >= 60 * settings.max_minutes:
-            return "max_minutes"
-        if settings.early_stopping is not None and self.best.evaluations_since >= settings.early_stopping:
-            return "early_stopping"
-        return None
+        return self.settings.limit_reached(self.step, self.epoch, self.seconds, self.best.evaluations_since)
 
     def progress(self) -> float:
         """Return the share of the run that is done, by its first limit; by the clock only if that is the only limit."""
-        settings = self.settings
-        counted = ((self.step, settings.max_steps), (self.epochs_done(), settings.max_epochs))
-        shares = [done / limit for done, limit in counted if limit]
-        if not shares and settings.max_minutes is not None:
-            shares = [self.seconds() / (60 * settings.max_minutes)]
-        return max(shares, default=0.0)
+        return self.settings.share_done(self.step, self.epochs_done(), self.seconds)
 
     def epochs_done(self) -> float:
         """Return the passes over the training split, the current one by its share."""
@@ -282,20 +252,12 @@ class Trainer:
     def _log(self) -> None:
         scalars = self.window.means() | {"train/lr": self.learning_rate, "train/epoch": self.epoch}
         self.window = Window()
-        self.watcher.log(self, scalars | self._costs())
+        before, self._logged = self._logged, self._mark()
+        costs = before.costs(self._logged) | {"cost/memory_mebibytes": memory_mebibytes(self.device)}
+        self.watcher.log(self, scalars | self.guard.scalars() | costs)
 
-    def _costs(self) -> dict[str, float]:
-        """Return speed, data waits and memory since the last call."""
-        now = time.perf_counter()
-        elapsed = max(now - self._logged.time, 1e-9)
-        costs = {
-            "cost/steps_per_second": (self.step - self._logged.step) / elapsed,
-            "cost/units_per_second": (self.units_seen - self._logged.units_seen) / elapsed,
-            "cost/data_wait": (self.data_seconds - self._logged.data_seconds) / elapsed,
-            "cost/memory_mebibytes": memory_mebibytes(self.device),
-        }
-        self._logged = Mark(now, self.step, self.units_seen, self.data_seconds)
-        return costs
+    def _mark(self) -> Mark:
+        return Mark(time.perf_counter(), self.step, self.units_seen, self.data_seconds)
 
     # -- evaluation ---
 
@@ -314,16 +276,11 @@ class Trainer:
         self.watcher.illustrate(self, shown)
         value = metrics[self.task.monitor]
         self.schedule.observe(value, self.task.larger_is_better)
-        if self._improved(value):
+        if self.best.is_worse_than(value, self.task.larger_is_better):
             self.best = Best(value, self.step)
             self.watcher.save(self, "best")
         else:
             self.best.evaluations_since += 1
-
-    def _improved(self, value: float) -> bool:
-        if self.best.value is None or not math.isfinite(value):
-            return math.isfinite(value)
-        return value > self.best.value if self.task.larger_is_better else value < self.best.value
 
     def evaluate(self, split: str, carry: Carry) -> dict[str, float]:
         """Return the task's metrics over a whole split; `carry` says what state reaches the next batch."""
@@ -348,17 +305,9 @@ class Trainer:
             self.model.train(training)
         return metrics
 
-    @contextmanager
-    def averaged_weights(self) -> Iterator[None]:
+    def averaged_weights(self) -> AbstractContextManager[None]:
         """Use the averaged weights within the context, where the run keeps them."""
-        if self.average is None:
-            yield
-            return
-        self.average.swap()
-        try:
-            yield
-        finally:
-            self.average.swap()
+        return nullcontext() if self.average is None else self.average.in_use()
 
     # -- state ---
 
@@ -378,22 +327,17 @@ class Trainer:
             "best": vars(self.best).copy(),
             "evaluated_at": self._evaluated_at,
             "window": self.window.sums(),
+            "guard": self.guard.state_dict(),
             "seconds": self.seconds(),
         }
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
         """Put the trainer where `state_dict` was taken."""
-        self.model.load_state_dict(saved["model"])
-        self.optimizer.load_state_dict(saved["optimizer"])
+        self._load_learned(saved)
         self.schedule.load_state_dict(saved["schedule"])
-        self.scaler.load_state_dict(saved["scaler"])
-        if self.average is not None:
-            self.average = AveragedWeights(self.model, self.average.decay)  # begins here where none was kept before
-            if saved["average"] is not None:
-                self.average.load_state_dict(saved["average"])
+        self.guard.load_state_dict(saved["guard"])
         self.step, self.epoch, self.offset = saved["step"], saved["epoch"], saved["offset"]
         self.units_seen = saved["units_seen"]
-        self.state = None if saved["state"] is None else map_state(lambda part: part.to(self.device), saved["state"])
         self.best = Best(**saved["best"])
         self.window = Window(saved["window"])
         self._evaluated_at = saved["evaluated_at"]
@@ -402,6 +346,17 @@ class Trainer:
         self._epoch_length = self.data.num_train_batches(self.seed, self.epoch)
         if self.offset >= self._epoch_length:
             raise ValueError(f"batch {self.offset} of an epoch that now has {self._epoch_length}: the data is shorter")
+
+    def _load_learned(self, saved: dict[str, Any]) -> None:
+        """Put back what the updates made: weights, optimizer, scaler, average, and the state that came of them."""
+        self.model.load_state_dict(saved["model"])
+        self.optimizer.load_state_dict(saved["optimizer"])
+        self.scaler.load_state_dict(saved["scaler"])
+        if self.average is not None:
+            self.average = AveragedWeights(self.model, self.average.decay)  # begins here where none was kept before
+            if saved["average"] is not None:
+                self.average.load_state_dict(saved["average"])
+        self.state = None if saved["state"] is None else map_state(lambda part: part.to(self.device), saved["state"])
 
 
 @torch.no_grad()
@@ -412,25 +367,3 @@ def load_weights(model: nn.Module, saved: dict[str, Any]) -> None:
         weights = [p for p in model.parameters() if p.requires_grad]
         for weight, average in zip(weights, saved["average"]["average"], strict=True):
             weight.copy_(average)
-
-
-class Watcher:
-    """Looks on while a trainer trains and writes down what it sees; this one does nothing.
-
-    The trainer tells it the five things that happen; it never reaches back to change the training.
-    """
-
-    def started(self, trainer: Trainer) -> None:
-        """Called before the first step, also of a run that goes on."""
-
-    def stepped(self, trainer: Trainer, result: StepResult) -> None:
-        """Called after every step."""
-
-    def log(self, trainer: Trainer, scalars: dict[str, float], final: bool = False) -> None:
-        """Called with scalars by name; `final` where only the run's end gave rise to them."""
-
-    def illustrate(self, trainer: Trainer, shown: Mapping[str, str | Picture]) -> None:
-        """Called with texts and pictures by title."""
-
-    def save(self, trainer: Trainer, reason: str) -> None:
-        """Called when the trainer's state is to be saved: "best", "interval", or the reason to stop."""

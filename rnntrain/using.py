@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rnntrain.build import build, build_model
 from rnntrain.checkpoint import load_checkpoint
@@ -21,7 +21,11 @@ from rnntrain.native import library
 from rnntrain.recorded import checkpoint_of, codec_of, config_of
 from rnntrain.run import RunDir, open_run
 from rnntrain.sample import SamplingOptions, stream_text
+from rnntrain.tasks.base import Task
 from rnntrain.trainer import load_weights
+
+if TYPE_CHECKING:
+    from rnntrain.predicting.predictor import Predictor
 
 # What may be other than when the run was trained: where it computes, and what it reads.
 READABLE = ("device", "precision", "threads", "kernels", "plugins", "data.path", "data.val_path", "data.test_path")
@@ -37,9 +41,22 @@ class Loaded:
 
     run: RunDir
     config: Config
+    task: Task
     model: SequenceModel
     codec: Any
     step: int
+
+    def predictor(self) -> Predictor:
+        """Return what answers raw inputs with this model (see `rnntrain.predicting.predictor.Predictor`)."""
+        return self.task.predictor(self.codec, self.model, self.config.data.arguments)
+
+    def predict(self, raw: Iterable[Any]) -> list[dict[str, Any]]:
+        """Return a plain record for each raw input: a text, tokens, a sound file, a history, numbers.
+
+        Raises:
+            UserError: an input is not what the model reads.
+        """
+        return self.predictor()(raw)
 
     def sample(self, prompt: str = "", **options: Any) -> str:
         """Return one text; `options` are those of `SamplingOptions`."""
@@ -51,7 +68,7 @@ class Loaded:
         Raises:
             UserError: if the run's task does not generate, or the prompt is outside its vocabulary.
         """
-        if not self.config.task.build().generates or not isinstance(self.codec, TextCodec):
+        if not self.task.generates or not isinstance(self.codec, TextCodec):
             name = self.config.task.cls.__name__
             raise UserError(
                 f"{self.run.path}: a model trained for {name} cannot generate; sample takes language models"
@@ -70,14 +87,14 @@ def load(path: Path | str, overrides: Sequence[str] = ()) -> Loaded:
     run = open_run(Path(path))
     config = config_of(run, overrides, READABLE)
     tree = load_checkpoint(checkpoint_of(Path(path), run))
-    task = config.task.build()
+    task: Task = config.task.build()
     codec = task.codec_type.from_state(tree["codec"])
     set_threads(config.top.threads)
     library.choose(config.top.kernels)
     device = choose_device(config.device, "float32")
     model = build_model(config, task, codec).to(device)
     _load_best_weights(model, tree, run)
-    return Loaded(run, config, model.eval(), codec, tree["trainer"]["step"])
+    return Loaded(run, config, task, model.eval(), codec, tree["trainer"]["step"])
 
 
 def sample(path: Path, prompt: str, options: SamplingOptions, overrides: Sequence[str] = ()) -> Iterator[str]:

@@ -66,3 +66,9 @@ def test_every_command_of_a_page_runs(page: Path, tmp_path: Path) -> None:
         assert ended.returncode == 0, (
             f"{page.name}:\n{block.text}\n{ended.stdout[-2000:]}{os.linesep}{ended.stderr[-2000:]}"
         )
+
+
+def test_generated_pages_say_what_the_code_says() -> None:
+    command = [sys.executable, "scripts/make_reference.py", "--check"]
+    ended = subprocess.run(command, cwd=REPOSITORY, env=environment(), capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stdout + ended.stderr

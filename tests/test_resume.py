@@ -18,7 +18,7 @@ import pytest
 import torch
 from training import CELLS, Clock, Scripted, differences, make_config, make_experiment, write_documents, write_text
 
-from rnntrain import commands
+from rnntrain import commands, saving
 from rnntrain.checkpoint import find_checkpoints, latest_valid, load_checkpoint, verify_checkpoint
 from rnntrain.commands import Trained
 from rnntrain.errors import Interrupted, UserError
@@ -29,6 +29,7 @@ from rnntrain.metrics import Metrics
 from rnntrain.models.sequence import SequenceModel
 from rnntrain.recorder import Recorder
 from rnntrain.run import RunDir
+from rnntrain.saving import Saver
 from rnntrain.trainer import Trainer
 
 MAX_STEPS = 24
@@ -329,6 +330,7 @@ TRAINER_STATE = (
     "best",
     "evaluated_at",
     "window",
+    "guard",
     "seconds",
 )
 GENERATORS = ("torch", "python", "numpy")
@@ -343,6 +345,7 @@ TELLING: dict[str, Any] = {
     "trainer.log_every_steps": 10,
     "trainer.max_steps": 24,
     "trainer.max_minutes": 100.0,
+    "trainer.spike_factor": 1000.0,
 }
 
 
@@ -483,26 +486,28 @@ def test_tensorboard_and_metrics_have_each_step_once(folder: Path, monkeypatch: 
 
 def test_points_are_on_the_disk_before_the_checkpoint(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Else a kill after the save would leave a gap that no resume fills."""
-    import rnntrain.recorder as recorder
-
     path = folder / "flushed"
     seen: list[tuple[int, int]] = []
-    flushed: list[int] = []
-    save, flush = recorder.save_checkpoint, Logger.flush
-    monkeypatch.setattr(Logger, "flush", lambda self: (flush(self), flushed.append(1)))
+    events: list[str] = []
+    save, flush, sync = Saver.save, Logger.flush, Logger.sync
+    write = saving.write_checkpoint
+    monkeypatch.setattr(Logger, "flush", lambda self: (flush(self), events.append("flush")))
+    monkeypatch.setattr(Logger, "sync", lambda self: (sync(self), events.append("sync")))
+    monkeypatch.setattr(saving, "write_checkpoint", lambda *a, **k: (events.append("write"), write(*a, **k))[1])
 
-    def look_and_save(*args: Any, **kwargs: Any) -> Path:
-        assert len(flushed) == len(seen) + 1
+    def look_and_save(*args: Any, **kwargs: Any) -> None:
+        assert events.count("flush") == len(seen) + 1
         lines = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
         steps = [step for tag, step in points(RunDir(path)) if tag == "train/loss"]
         assert steps == [line["step"] for line in lines if "train/loss" in line]
         seen.append((len(lines), len(steps)))
-        return save(*args, **kwargs)
+        save(*args, **kwargs)
 
-    monkeypatch.setattr(recorder, "save_checkpoint", look_and_save)
+    monkeypatch.setattr(Saver, "save", look_and_save)
     commands.train(make_config(folder / "text.txt", {"run.dir": str(path)}), quiet=True)
     assert len(seen) >= 4
     assert min(seen) > (0, 0)
+    assert [event for event in events if event != "flush"] == ["sync", "write"] * len(seen)
 
 
 def test_raised_limit_adds_to_tensorboard_what_was_missing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from typing import Any, ClassVar, TypeAlias
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 from torch import Tensor, nn
 
@@ -12,6 +12,10 @@ from rnntrain.batch import Batch
 from rnntrain.cells.base import State
 from rnntrain.data.base import Codec, DataSet
 from rnntrain.metrics import Metrics, Picture
+
+if TYPE_CHECKING:
+    from rnntrain.models.sequence import SequenceModel
+    from rnntrain.predicting.predictor import Predictor
 
 # Says what of the state after one batch reaches the next; None for nothing.
 Carry: TypeAlias = Callable[[State], State]
@@ -78,6 +82,14 @@ class Task(ABC):
 
     def decode(self, output: Any, batch: Batch, codec: Codec) -> list[str]:
         """Return each row's output as a person reads it: text, a label, spans, a forecast."""
+        raise NotImplementedError
+
+    def predictor(self, codec: Codec, model: SequenceModel, reading: Mapping[str, Any] | None = None) -> Predictor:
+        """Return what turns raw inputs into examples for a trained model, and its outputs into plain records.
+
+        Args:
+            reading: how the run's data set read its files: the arguments of its config section.
+        """
         raise NotImplementedError
 
     def illustrate(self, model: nn.Module, data: DataSet, seed: int) -> dict[str, str | Picture]:

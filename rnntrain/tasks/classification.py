@@ -4,7 +4,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple, TypeAlias
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
@@ -23,6 +24,10 @@ from rnntrain.ranges import NonNegativeInt, PositiveFloat
 from rnntrain.tasks.base import Task
 from rnntrain.tasks.class_scores import class_scores
 from rnntrain.tasks.text_baselines import LinearBaseline
+
+if TYPE_CHECKING:
+    from rnntrain.models.sequence import SequenceModel
+    from rnntrain.predicting.predictor import Predictor
 
 ClassWeights: TypeAlias = Literal["none", "balanced"] | list[PositiveFloat]
 Monitor: TypeAlias = Literal["loss", "accuracy", "macro_f1"]
@@ -131,6 +136,12 @@ class Classification(Task):
         top = output.logits_BC.float().softmax(-1).max(-1)
         pairs = zip(top.indices.tolist(), top.values.tolist(), strict=True)
         return [f"{codec.class_names[number]} ({probability:.2f})" for number, probability in pairs]
+
+    def predictor(self, codec: Codec, model: SequenceModel, reading: Mapping[str, Any] | None = None) -> Predictor:
+        assert isinstance(codec, ClassCodec)
+        from rnntrain.predicting.classes import ClassPredictor  # only to predict
+
+        return ClassPredictor(self, codec, model, reading or {})
 
     def illustrate(self, model: nn.Module, data: DataSet, seed: int) -> dict[str, str | Picture]:
         """Return rows of val, drawn at random, each with its class, the predicted one and, if it is text, the text."""

@@ -4,7 +4,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -21,6 +22,9 @@ from rnntrain.models.sequence import SequenceModel, evaluating
 from rnntrain.ranges import NonNegativeFloat, NonNegativeInt
 from rnntrain.tasks.base import Task
 from rnntrain.tasks.ctc_decoding import LanguageWeights, beam_search, best_path
+
+if TYPE_CHECKING:
+    from rnntrain.predicting.predictor import Predictor
 
 Decoder = Any
 
@@ -84,13 +88,19 @@ class CTC(Task):
 
     def metrics(self, codec: Codec) -> Metrics:
         assert isinstance(codec, TranscriptCodec)
-        return CTCMetrics(codec, self._decoders(codec))
+        return CTCMetrics(codec, self.decoders(codec))
 
     def decode(self, output: Tensor, batch: Batch, codec: Codec) -> list[str]:
         """Return each row's transcript, by the beam search where the task has one."""
         assert isinstance(codec, TranscriptCodec)
-        decoder = list(self._decoders(codec).values())[-1]
+        decoder = list(self.decoders(codec).values())[-1]
         return [codec.decode(decoder(log_probs_TV)) for log_probs_TV in rows_of(output, batch)]
+
+    def predictor(self, codec: Codec, model: SequenceModel, reading: Mapping[str, Any] | None = None) -> Predictor:
+        assert isinstance(codec, TranscriptCodec)
+        from rnntrain.predicting.transcripts import TranscriptPredictor  # only to predict
+
+        return TranscriptPredictor(self, codec, model, reading or {})
 
     def illustrate(self, model: nn.Module, data: DataSet, seed: int) -> dict[str, str | Picture]:
         """Show references and hypotheses of the first validation batch, and one utterance with its alignment."""
@@ -116,7 +126,7 @@ class CTC(Task):
 
         return {"transcripts": "\n".join(lines), "alignment": draw}
 
-    def _decoders(self, codec: TranscriptCodec) -> dict[str, Decoder]:
+    def decoders(self, codec: TranscriptCodec) -> dict[str, Decoder]:
         """Return the ways to decode, by the prefix of their metrics' names."""
         ways: dict[str, Decoder] = {"": best_path}
         if self.beam_size:

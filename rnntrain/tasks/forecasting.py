@@ -4,8 +4,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import pairwise
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +25,9 @@ from rnntrain.tasks.forecast.heads import DirectHead, RecursiveHead, SegmentHead
 from rnntrain.tasks.forecast.metrics import ForecastMetrics
 from rnntrain.tasks.forecast.outputs import Forecast, Loss, Output, PointOutput, QuantileOutput, StudentTOutput
 from rnntrain.tasks.forecast.units import Units
+
+if TYPE_CHECKING:
+    from rnntrain.predicting.predictor import Predictor
 
 HeadKind = Literal["direct", "recursive", "segments"]
 OutputKind = Literal["point", "quantiles", "student_t"]
@@ -159,6 +163,12 @@ class Forecasting(Task):
         assert isinstance(codec, SeriesCodec)
         rows_BSC = Units(codec).measured(self.output.point(output.params_BSCP), batch).tolist()
         return [", ".join("/".join(f"{value:.5g}" for value in step) for step in row) for row in rows_BSC]
+
+    def predictor(self, codec: Codec, model: SequenceModel, reading: Mapping[str, Any] | None = None) -> Predictor:
+        assert isinstance(codec, SeriesCodec)
+        from rnntrain.predicting.forecasts import ForecastPredictor  # only to predict
+
+        return ForecastPredictor(self, codec, model, reading or {})
 
     def illustrate(self, model: nn.Module, data: DataSet, seed: int) -> dict[str, str | Picture]:
         """Return the last forecast of val as a table, and a few over all of it as a picture."""

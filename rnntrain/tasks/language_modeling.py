@@ -5,7 +5,8 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +23,9 @@ from rnntrain.models.vocabulary import VocabularyHead, VocabularyLogits
 from rnntrain.ranges import DropoutRate, NonNegativeInt, PositiveInt
 from rnntrain.sample import SamplingOptions, sample_text
 from rnntrain.tasks.base import Carry, Task, carry_nothing
+
+if TYPE_CHECKING:
+    from rnntrain.predicting.predictor import Predictor
 
 
 class LanguageModeling(Task):
@@ -101,12 +105,31 @@ class LanguageModeling(Task):
         lengths = [len(row) for row in rows] if batch.lengths_B is None else batch.lengths_B.tolist()
         return [codec.decode(row[:length]) for row, length in zip(rows, lengths, strict=True)]
 
+    def predictor(self, codec: Codec, model: SequenceModel, reading: Mapping[str, Any] | None = None) -> Predictor:
+        assert isinstance(codec, TextCodec)
+        from rnntrain.predicting.language import TextScorer  # only to predict
+
+        return TextScorer(self, codec, model, reading or {})
+
     def illustrate(self, model: nn.Module, data: DataSet, seed: int) -> dict[str, str | Picture]:
         assert isinstance(model, SequenceModel)
         assert isinstance(data.codec, TextCodec)
         if not self.sample_length:
             return {}
         return {"sample": sample_text(model, data.codec, options=SamplingOptions(length=self.sample_length, seed=seed))}
+
+
+def nats_of_rows(output: Any, batch: Batch) -> Tensor:
+    """Return the negative log-likelihood of each row's targets, ``nats_B`` in float64."""
+    # Each kind of output has its own way to the loss of what it holds, so each row becomes an output of its own.
+    by_row = [name for name in ("hidden", "log_prior") if name in output._fields]
+    nats = []
+    for row in range(batch.batch_size):
+        its = slice(row, row + 1)
+        alone = output._replace(**{name: getattr(output, name)[its] for name in by_row})
+        lengths_B = None if batch.lengths_B is None else batch.lengths_B[its]
+        nats.append(alone.cross_entropy(batch.targets[its], lengths_B)[0])
+    return torch.stack(nats).to(torch.float64)
 
 
 class LanguageMetrics(Metrics):

@@ -4,8 +4,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -20,6 +21,9 @@ from rnntrain.tasks.base import Task
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from rnntrain.models.sequence import SequenceModel
+    from rnntrain.predicting.predictor import Predictor
 
 SOUNDS = 0.5  # the probability from which a key is taken to sound
 
@@ -60,6 +64,12 @@ class Music(Task):
         steps = output.shape[1]
         lengths = [steps] * len(on_BTK) if batch.lengths_B is None else batch.lengths_B.tolist()
         return [" | ".join(map(codec.chord, on_TK[:length])) for on_TK, length in zip(on_BTK, lengths, strict=True)]
+
+    def predictor(self, codec: Codec, model: SequenceModel, reading: Mapping[str, Any] | None = None) -> Predictor:
+        assert isinstance(codec, PianoRollCodec)
+        from rnntrain.predicting.music import RollPredictor  # only to predict
+
+        return RollPredictor(self, codec, model, reading or {})
 
     def baselines(self, data: DataSet, split: str) -> dict[str, dict[str, float]]:
         if not isinstance(data, PianoRoll):

@@ -4,8 +4,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -22,6 +23,9 @@ from rnntrain.tasks.inputs import make_input_layer
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from rnntrain.models.sequence import SequenceModel
+    from rnntrain.predicting.predictor import Predictor
 
 SHOWN_STEPS = 8
 MOST_DRAWN = 2000  # points of a picture
@@ -66,6 +70,12 @@ class Regression(Task):
         """Return each row's numbers on the original scale; of steps, the first few."""
         assert isinstance(codec, NumbersCodec)
         return [" ".join(f"{value:.4g}" for value in row) for row in _first_values(output, batch, codec)]
+
+    def predictor(self, codec: Codec, model: SequenceModel, reading: Mapping[str, Any] | None = None) -> Predictor:
+        assert isinstance(codec, NumbersCodec)
+        from rnntrain.predicting.values import NumbersPredictor  # only to predict
+
+        return NumbersPredictor(self, codec, model, reading or {})
 
     def baselines(self, data: DataSet, split: str) -> dict[str, dict[str, float]]:
         return data.trivial(split) if isinstance(data, SequenceData) else {}

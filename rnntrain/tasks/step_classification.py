@@ -4,7 +4,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,8 +26,12 @@ from rnntrain.tasks.inputs import make_input_layer
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from rnntrain.models.sequence import SequenceModel
+    from rnntrain.predicting.predictor import Predictor
+
 SHOWN_STEPS = 40
 SHOWN_ROWS = 3
+LONG_RUN = 5  # of one class
 
 
 class StepClassification(Task):
@@ -65,6 +71,12 @@ class StepClassification(Task):
         """Return each row's classes at its counted steps."""
         assert isinstance(codec, StepClassesCodec)
         return _named(output.argmax(-1), batch, codec)
+
+    def predictor(self, codec: Codec, model: SequenceModel, reading: Mapping[str, Any] | None = None) -> Predictor:
+        assert isinstance(codec, StepClassesCodec)
+        from rnntrain.predicting.classes import StepClassPredictor  # only to predict
+
+        return StepClassPredictor(self, codec, model, reading or {})
 
     def illustrate(self, model: nn.Module, data: DataSet, seed: int) -> dict[str, Any]:
         """Return the first rows of the validation set: what was due, and what the model says."""
@@ -150,7 +162,13 @@ def _named(classes_BT: Tensor, batch: Batch, codec: StepClassesCodec) -> list[st
     mask_BT = counted_steps(batch)
     mask_BT = torch.ones_like(classes_BT, dtype=torch.bool) if mask_BT is None else mask_BT
     rows = [classes_T[mask_T].tolist() for classes_T, mask_T in zip(classes_BT.cpu(), mask_BT.cpu(), strict=True)]
-    return [
-        " ".join(codec.class_names[number] for number in row[:SHOWN_STEPS]) + (" …" if len(row) > SHOWN_STEPS else "")
-        for row in rows
-    ]
+    return [_shortened([codec.class_names[number] for number in row]) for row in rows]
+
+
+def _shortened(names: list[str]) -> str:
+    """Write a long run of one class as its length: in a copying task what matters comes after a hundred blanks."""
+    parts: list[str] = []
+    for name, run in groupby(names):
+        length = len(list(run))
+        parts += [name] * length if length < LONG_RUN else [f"{name} ×{length}"]
+    return " ".join(parts[:SHOWN_STEPS]) + (" …" if len(parts) > SHOWN_STEPS else "")

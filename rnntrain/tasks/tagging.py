@@ -6,8 +6,9 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
+from collections.abc import Mapping
 from itertools import islice
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +28,10 @@ from rnntrain.models.word_input import CharFeatures, WordInput
 from rnntrain.ranges import DropoutRate, NonNegativeFloat, NonNegativeInt, PositiveInt
 from rnntrain.tasks.base import Task
 from rnntrain.tasks.tagging_metrics import Results, TaggingMetrics, valid_rows
+
+if TYPE_CHECKING:
+    from rnntrain.models.sequence import SequenceModel
+    from rnntrain.predicting.predictor import Predictor
 
 
 class Tagging(Task):
@@ -124,6 +129,12 @@ class Tagging(Task):
             tokens_with_spans([codec.words[word] for word in words], [codec.tags[tag] for tag in tags])
             for words, tags in valid_rows(batch.lengths_B, batch.inputs[..., WORD], tags_BT)
         ]
+
+    def predictor(self, codec: Codec, model: SequenceModel, reading: Mapping[str, Any] | None = None) -> Predictor:
+        assert isinstance(codec, TagCodec)
+        from rnntrain.predicting.tags import TagPredictor  # only to predict
+
+        return TagPredictor(self, codec, model, reading or {})
 
     def illustrate(self, model: nn.Module, data: DataSet, seed: int) -> dict[str, str | Picture]:
         """Return the first sentences for validation that have a span (or any, of tags that mark none), as predicted.

@@ -60,6 +60,12 @@ def test_lengths_that_did_not_occur_are_not_reported() -> None:
     assert set(found) == {"loss", "accuracy", "sequence_accuracy"}
 
 
+def test_a_long_run_of_one_class_is_told_by_its_length() -> None:
+    classes = [0] * 100 + [1, 2, 2]
+    batch = Batch(torch.zeros(1, 103, dtype=torch.long), torch.tensor([classes]))
+    assert StepClassification().decode(one_hot([classes]), batch, CODEC) == ["a ×100 b c c"]
+
+
 def test_counted_steps_are_decoded_by_name() -> None:
     counted = torch.tensor([[True, False, True], [True, True, True]])
     batch = batch_of([[0, 0, 0], [0, 0, 0]], counted_BT=counted, lengths_B=torch.tensor([3, 2]))

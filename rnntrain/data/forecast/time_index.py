@@ -16,6 +16,7 @@ import numpy as np
 from rnntrain.errors import UserError
 
 SECOND, MINUTE, HOUR, DAY, WEEK = 1, 60, 3600, 86400, 604800
+NAMES = {SECOND: "second", MINUTE: "minute", HOUR: "hour", DAY: "day", WEEK: "week"}
 MONTHS_FORMAT = re.compile(r"(\d{4})[-/](\d{1,2})")
 YEAR_FORMAT = re.compile(r"[12]\d{3}")
 SLASHES = re.compile(r"(\d{4})/(\d{1,2})/(\d{1,2})(.*)")
@@ -169,12 +170,31 @@ class Frequency:
         return period // self.step if period % self.step == 0 else None
 
     def __str__(self) -> str:
-        names = {SECOND: "second", MINUTE: "minute", HOUR: "hour", DAY: "day", WEEK: "week"}
         if self.unit != "second":
             return self.unit if self.step == 1 else f"{self.step} {self.unit}s"
-        size = max(size for size in names if self.step % size == 0)
+        size = max(size for size in NAMES if self.step % size == 0)
         number = self.step // size
-        return names[size] if number == 1 else f"{number} {names[size]}s"
+        return NAMES[size] if number == 1 else f"{number} {NAMES[size]}s"
+
+    @classmethod
+    def parse(cls, text: str) -> Frequency:
+        """Return the step that `str` gave as text.
+
+        Raises:
+            UserError: it is no such text.
+        """
+        number, _, name = text.rpartition(" ")
+        singular = name.removesuffix("s") if number else name
+        if number and not number.isdecimal():
+            raise UserError(f"{text!r} is no step between rows; use another checkpoint")
+        count = int(number or 1)
+        sizes = {name: size for size, name in NAMES.items()}
+        if singular in sizes and count:
+            return cls("second", count * sizes[singular])
+        units: dict[str, Unit] = {"row": "row", "weekday": "weekday", "month": "month"}
+        if singular not in units or not count:
+            raise UserError(f"{text!r} is no step between rows; use another checkpoint")
+        return cls(units[singular], count)
 
 
 def infer_frequency(series: Sequence[np.ndarray]) -> Frequency:

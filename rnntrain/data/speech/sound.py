@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import stat
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -41,7 +42,7 @@ def read_sound(path: Path, where: str, stereo: Stereo = "refuse") -> Sound:
         UserError: if it cannot be read, is no sound, is cut off, has several channels, no samples or such as are
             not finite; or if `soundfile` is not installed.
     """
-    soundfile = _soundfile()
+    _soundfile()  # a package that is missing is told before a file is
     try:
         if not stat.S_ISREG(path.stat().st_mode):
             raise UserError(f"{where}: this is no file but a folder, device or pipe; name a sound file")
@@ -50,8 +51,14 @@ def read_sound(path: Path, where: str, stereo: Stereo = "refuse") -> Sound:
         raise UserError(f"{where}: there is no such file; correct the path, or restore the file") from error
     except OSError as error:
         raise UserError(f"{where}: {(error.strerror or str(error)).lower()}; make the file readable") from error
+    return decode_sound(data, where, stereo)
+
+
+def decode_sound(data: bytes, where: str, stereo: Stereo = "refuse") -> Sound:
+    """Decode the bytes of a whole sound file; as `read_sound`, which reads them."""
+    soundfile = _soundfile()
     _check_whole(data, where)
-    samples_SC, rate = _decode(soundfile, path, where)
+    samples_SC, rate = _decode(soundfile, data, where)
     if samples_SC.shape[1] > 1 and stereo == "refuse":
         raise UserError(f"{where}: has {samples_SC.shape[1]} channels; mix them down with data.stereo=mix")
     samples_S = samples_SC.mean(1)
@@ -75,10 +82,10 @@ def at_rate(sound: Sound, sample_rate: int, where: str, allowed: bool) -> np.nda
     return resample(sound.samples_S, sound.sample_rate, sample_rate)
 
 
-def _decode(soundfile: Any, path: Path, where: str) -> tuple[np.ndarray, int]:
+def _decode(soundfile: Any, data: bytes, where: str) -> tuple[np.ndarray, int]:
     blocks: list[np.ndarray] = []
     try:
-        with soundfile.SoundFile(path) as file:
+        with soundfile.SoundFile(io.BytesIO(data)) as file:
             promised, rate, channels = file.frames, file.samplerate, file.channels
             while len(block := file.read(BLOCK, dtype="float32", always_2d=True)):
                 blocks.append(block)

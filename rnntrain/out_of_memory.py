@@ -1,0 +1,104 @@
+"""One line in place of a traceback where memory runs out: the numbers, and what to lower."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from rnntrain.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from rnntrain.trainer import Trainer
+
+_ASKED_FOR = re.compile(r"[Tt]ried to allocate ([\d.]+ ?\w+)")
+_SIGNS = ("can't allocate memory", "not enough memory", "CUDA out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
+
+
+class OutOfMemory(UserError):
+    """Memory has run out; what was saved before stands."""
+
+
+@contextmanager
+def memory_explained(trainer: Trainer | None = None) -> Iterator[None]:
+    """Turn whatever says that memory ran out into one line with the numbers of the trainer's step.
+
+    Raises:
+        OutOfMemory: in place of it.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:  # PyTorch's own, on any device, is a RuntimeError
+        if not _is_shortage(error):
+            raise
+        raise OutOfMemory(_explanation(error, trainer)) from error
+
+
+def _is_shortage(error: BaseException) -> bool:
+    import torch
+
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or any(sign in str(error) for sign in _SIGNS)
+
+
+def _explanation(error: BaseException, trainer: Trainer | None) -> str:
+    asked = _ASKED_FOR.search(str(error))
+    wanted = f" ({asked[1]} more were asked for)" if asked else ""
+    if trainer is None:
+        return (
+            f"out of memory{wanted} while the run was built; {_machine()}. "
+            "Lower model.hidden_size or model.num_layers, or read less data"
+        )
+    where = f"out of memory in step {trainer.step + 1:,}{wanted}"
+    return f"{where}: {_step(trainer)}; {_machine(trainer)}. {_advice(trainer)}"
+
+
+def _step(trainer: Trainer) -> str:
+    batches = trainer.last_batches()
+    sizes = ""
+    if batches:
+        largest = max(batches, key=lambda batch: batch.inputs.shape[0] * batch.inputs.shape[1])
+        sizes = f"{largest.inputs.shape[0]} sequences of {largest.inputs.shape[1]:,} steps in a batch, "
+    return sizes + model_size(trainer.model)
+
+
+def model_size(model: nn.Module) -> str:
+    """Return the size of a model in words."""
+    weights = list(model.parameters())
+    number, size = sum(p.numel() for p in weights), sum(p.numel() * p.element_size() for p in weights)
+    return f"{number:,} parameters ({_size(size)}, about four times that with gradients and Adam's state)"
+
+
+def _advice(trainer: Trainer) -> str:
+    lower = "data.batch_size (trainer.accumulate makes up for it)"
+    if hasattr(trainer.data, "bptt"):
+        lower += ", data.bptt"
+    return f"Lower {lower} or model.hidden_size, or try precision=bfloat16; what was saved before stands"
+
+
+def _machine(trainer: Trainer | None = None) -> str:
+    import torch
+
+    if trainer is not None and trainer.device.type == "cuda":
+        free, total = torch.cuda.mem_get_info(trainer.device)
+        ours = torch.cuda.memory_allocated(trainer.device)
+        return f"{trainer.device} has {_size(total)}, {_size(free)} free, {_size(ours)} held by this run"
+    total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return f"this machine has {_size(total)}, {_size(_available(total))} free"
+
+
+def _available(total: int) -> int:
+    """Return the memory that a process may still get: what the kernel says, or what its limit leaves."""
+    try:
+        with open("/proc/meminfo", encoding="ascii") as file:
+            found = re.search(r"^MemAvailable:\s+(\d+) kB", file.read(), re.MULTILINE)
+    except OSError:
+        found = None
+    return int(found[1]) << 10 if found else total
+
+
+def _size(number: int) -> str:
+    return f"{number / 1e9:,.1f} GB" if number >= 1e9 else f"{number / 1e6:,.1f} MB"

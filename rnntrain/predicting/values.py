@@ -1,0 +1,62 @@
+"""Answers of regression: numbers on the scale on which they were measured."""
+
+# B batch, T time, K targets
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from rnntrain.batch import Batch
+from rnntrain.data.numbers.sequences import NumbersCodec
+from rnntrain.errors import UserError
+from rnntrain.models.sequence import SequenceModel
+from rnntrain.predicting.encoding import as_numbers, encoder_of
+from rnntrain.predicting.predictor import Example, Predictor, Record
+from rnntrain.tasks.base import Task
+
+DIGITS = 7  # that a record shows: more than float32 knows
+
+
+class NumbersPredictor(Predictor):
+    """`value`: a number, a list of K of them where there are several targets; of steps, `values`, one such a step."""
+
+    codec: NumbersCodec
+    fields = ("value", "values")
+
+    def __init__(self, task: Task, codec: NumbersCodec, model: SequenceModel, reading: Mapping[str, Any]) -> None:
+        super().__init__(task, codec, model)
+        self._encode = encoder_of(codec.inputs, reading)
+        self.kind = self._encode.kind
+
+    def example(self, raw: Any, where: str = "input") -> Example:
+        return Example(self._encode(raw, where).inputs)
+
+    def target(self, raw: Any, example: Example, where: str = "input") -> np.ndarray:
+        values = as_numbers(raw, where)
+        shape = (len(example.inputs), self.codec.num_targets) if self.codec.per_step else (self.codec.num_targets,)
+        if values.size != np.prod(shape):
+            raise UserError(f"{where}: {values.size} target numbers, and the model gives {int(np.prod(shape))}")
+        return self.codec.targets.encode(values.reshape(shape))
+
+    def no_target(self, example: Example) -> np.ndarray:
+        width = self.codec.num_targets
+        return np.zeros((len(example.inputs), width) if self.codec.per_step else width, np.float32)
+
+    def records(self, output: Tensor, batch: Batch, examples: Sequence[Example]) -> list[Record]:
+        targets = self.codec.targets
+        values = output.double().cpu().numpy() * targets.scale_D + targets.mean_D
+        if not self.codec.per_step:
+            return [{"value": _plain(row_K)} for row_K in values]
+        return [
+            {"values": [_plain(step_K) for step_K in row_TK[: len(example.inputs)]]}
+            for row_TK, example in zip(values, examples, strict=True)
+        ]
+
+
+def _plain(values_K: np.ndarray) -> float | list[float]:
+    numbers = [float(f"{value:.{DIGITS}g}") for value in values_K]
+    return numbers[0] if len(numbers) == 1 else numbers
