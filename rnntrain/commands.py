@@ -20,8 +20,10 @@ from rnntrain.generators import restore_generators
 from rnntrain.gradient_log import GradientLog
 from rnntrain.interrupt import StopRequests
 from rnntrain.logger import Logger
+from rnntrain.looking_closer import SOUNDS, learnt_vectors, looking_closer
 from rnntrain.native import library
 from rnntrain.out_of_memory import OutOfMemory, memory_explained
+from rnntrain.projector import write_embeddings
 from rnntrain.recorded import (
     as_it_began,
     codec_of,
@@ -148,7 +150,7 @@ def _run_to_end(
     )
     gradient_log = GradientLog() if config.top.diagnose == "gradients" else None
     recorder = Recorder(run, logger, config.trainer.keep_checkpoints, gradient_log)
-    trainer.watcher = recorder
+    trainer.watcher = looking_closer(recorder, logger, run, config.top.diagnose)
     _announce(experiment, run, logger, resumed_at)
     with _ending(experiment, run), closing(logger), memory_explained(trainer), recorder.saver:
         with stop or StopRequests() as requests:
@@ -165,6 +167,8 @@ def _run_to_end(
         pictures = evaluate_finally(experiment, summary)
         logger.pictures(trainer.step, {title: draw() for title, draw in pictures.items()}, run.pictures)
         logger.texts(trainer.step, summary.texts, final=True)
+        logger.sounds(trainer.step, experiment.data.sounds("val", SOUNDS))
+        write_embeddings(run.tensorboard, learnt_vectors(experiment))
         logger.hyperparameters(configs.flatten(config.plain), summary.metrics)
         write_summary(run, summary.to_json())
     return Trained(run, experiment, summary)

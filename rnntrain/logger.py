@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any, TextIO
 from rnntrain.shown_texts import append_texts
 
 if TYPE_CHECKING:
+    import numpy as np
     from matplotlib.figure import Figure
+    from torch import Tensor
     from torch.utils.tensorboard import SummaryWriter
 
 BAR_SECONDS = 0.5  # between two drawings of the bar
@@ -95,6 +97,18 @@ class Logger:
             if folder is not None:
                 folder.mkdir(exist_ok=True)
                 figure.savefig(folder / f"{re.sub('[^a-z0-9]+', '_', title.lower())}.png", dpi=120)
+
+    def histograms(self, step: int, values: Mapping[str, Tensor]) -> None:
+        """Write how values are spread to TensorBoard; those that are not finite are left out."""
+        for name, each in values.items():
+            finite = each[each.isfinite()].float()
+            if finite.numel():
+                self._tensorboard().add_histogram(name, finite, step)
+
+    def sounds(self, step: int, sounds: Mapping[str, tuple[np.ndarray, int]]) -> None:
+        """Write sounds to TensorBoard: samples between -1 and 1, and their rate in hertz, by title."""
+        for title, (samples_S, rate) in sounds.items():
+            self._tensorboard().add_audio(f"sound/{title}", samples_S[None], step, sample_rate=rate)
 
     def pictures_due(self) -> bool:
         """Say whether it is time to draw pictures again."""

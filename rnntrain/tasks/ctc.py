@@ -102,6 +102,12 @@ class CTC(Task):
 
         return TranscriptPredictor(self, codec, model, reading or {})
 
+    def embeddings(self, model: nn.Module, codec: Codec) -> dict[str, tuple[list[str], Tensor]]:
+        assert isinstance(model, SequenceModel)
+        assert isinstance(codec, TranscriptCodec)
+        assert isinstance(model.head, SymbolHead)
+        return {"symbols": (["(blank)", *codec.symbols], model.head.linear.weight)}
+
     def illustrate(self, model: nn.Module, data: DataSet, seed: int) -> dict[str, str | Picture]:
         """Show references and hypotheses of the first validation batch, and one utterance with its alignment."""
         if not self.examples:
