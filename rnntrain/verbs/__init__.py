@@ -49,6 +49,10 @@ VERBS = {
     ),
     "check": Verb("training:check", "[key=value …]", "check a config and its data without training", "config"),
     "report": Verb("reports:report", "RUN…", "one HTML page that shows a run, or several beside each other", "run"),
+    "board": Verb("reports:board", "[RUN…]", "runs in TensorBoard, on this machine alone", "run"),
+    "find": Verb(
+        "finding:find", "lr|batch_size [key=value …]", "a learning rate or batch size to begin with", "config"
+    ),
     "data": Verb(
         "looking:data", "list|get|show [NAME]", "known data sets, getting them, and what is in them or in yours"
     ),
