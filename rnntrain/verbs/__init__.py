@@ -48,6 +48,7 @@ VERBS = {
         "trained:diagnose", "RUN", "how far back its gradients reach, in numbers, words and a picture", "run"
     ),
     "check": Verb("training:check", "[key=value …]", "check a config and its data without training", "config"),
+    "runs": Verb("listing:runs", "[RUN…] [key=value …]", "list runs, follow a live one, clean up", "run"),
     "report": Verb("reports:report", "RUN…", "one HTML page that shows a run, or several beside each other", "run"),
     "board": Verb("reports:board", "[RUN…]", "runs in TensorBoard, on this machine alone", "run"),
     "find": Verb(
