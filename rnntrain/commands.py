@@ -20,7 +20,7 @@ from rnntrain.generators import restore_generators
 from rnntrain.gradient_log import GradientLog
 from rnntrain.interrupt import StopRequests
 from rnntrain.logger import Logger
-from rnntrain.looking_closer import SOUNDS, learnt_vectors, looking_closer
+from rnntrain.looking_closer import SOUNDS, last_pictures, learnt_vectors, looking_closer
 from rnntrain.native import library
 from rnntrain.out_of_memory import OutOfMemory, memory_explained
 from rnntrain.projector import write_embeddings
@@ -164,7 +164,7 @@ def _run_to_end(
         elif trainer.average is not None:
             trainer.average.swap()
         summary = _summarise(experiment, "finished", reason, {})
-        pictures = evaluate_finally(experiment, summary)
+        pictures = evaluate_finally(experiment, summary) | last_pictures(experiment)
         logger.pictures(trainer.step, {title: draw() for title, draw in pictures.items()}, run.pictures)
         logger.texts(trainer.step, summary.texts, final=True)
         logger.sounds(trainer.step, experiment.data.sounds("val", SOUNDS))

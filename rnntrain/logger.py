@@ -23,6 +23,19 @@ if TYPE_CHECKING:
 BAR_SECONDS = 0.5  # between two drawings of the bar
 LINE_SECONDS = 10.0  # between two plain lines where there is no terminal
 PICTURE_SECONDS = 60.0  # between two sets of pictures, each of which takes some tenths of a second to draw
+# TensorBoard's tab "custom scalars": what belongs together in one chart.
+LAYOUT = {
+    "learning": {"loss": ["Multiline", ["^train/loss$", "^val/loss$"]], "metrics": ["Multiline", ["^val/(?!loss)"]]},
+    "training": {
+        "gradient": ["Multiline", ["^train/(grad_norm|clipped)$"]],
+        "learning rate": ["Multiline", ["^train/lr$"]],
+    },
+    "costs": {
+        "speed": ["Multiline", ["^cost/.*per_second$"]],
+        "waits": ["Multiline", ["^cost/data_wait$"]],
+        "memory": ["Multiline", ["^cost/memory"]],
+    },
+}
 LINE_LIMIT_BYTES = 1 << 16  # of one line of metrics.jsonl
 
 
@@ -198,6 +211,7 @@ class Logger:
             from torch.utils.tensorboard import SummaryWriter
 
             self._writer = SummaryWriter(str(self._tensorboard_dir), purge_step=self._purge_step)
+            self._writer.add_custom_scalars(LAYOUT)
         return self._writer
 
     def _line(self, text: str) -> None:

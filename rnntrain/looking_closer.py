@@ -6,6 +6,7 @@ import numpy as np
 
 from rnntrain.build import Experiment
 from rnntrain.logger import Logger
+from rnntrain.metrics import Picture
 from rnntrain.run import RunDir
 from rnntrain.watcher import Watcher
 
@@ -23,6 +24,15 @@ def looking_closer(watcher: Watcher, logger: Logger, run: RunDir, diagnose: str)
 
         return Profiler(watcher, logger, run.path / "profile")
     return watcher
+
+
+def last_pictures(experiment: Experiment) -> dict[str, Picture]:
+    """Return what `diagnose=gradients` shows of the weights that a run ends with."""
+    if experiment.config.top.diagnose != "gradients":
+        return {}
+    from rnntrain.gradient_log import diagnose_trainer, picture
+
+    return {"gradients by lag": picture(diagnose_trainer(experiment.trainer))}
 
 
 def learnt_vectors(experiment: Experiment) -> dict[str, tuple[list[str], np.ndarray]]:
