@@ -245,7 +245,8 @@ def closing_lines(trained: Trained) -> list[str]:
     if trained.experiment.task.generates:
         lines.append(f"  rnntrain sample {folder}")
     lines.append(f"  rnntrain resume {folder} trainer.max_steps={2 * summary.step}")
-    lines.append(f"  tensorboard --logdir {folder}")
+    lines.append(f"  rnntrain report {folder}")
+    lines.append(f"  rnntrain board {folder}")
     return lines
 
 

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from rnntrain.durable import one_line
 from rnntrain.logger import Logger
 from rnntrain.metrics import Picture
+from rnntrain.models.backbone import Bidirectional
 from rnntrain.passing_on import PassingOn
 from rnntrain.profile_report import profile_lines
 from rnntrain.watcher import Watcher
@@ -146,9 +147,7 @@ class Profiler(PassingOn):
         model = trainer.model
         self._undo.append(model.register_forward_pre_hook(self._if_training(self._before_model)).remove)
         self._undo.append(model.register_forward_hook(self._ending("forward: between the parts")).remove)
-        layers = [
-            (f"forward: layer {n} ({type(each).__name__})", each) for n, each in enumerate(model.backbone.layers, 1)
-        ]
+        layers = [(f"forward: layer {n} ({_kind(each)})", each) for n, each in enumerate(model.backbone.layers, 1)]
         for name, part in (("forward: input", model.input), *layers, ("forward: head", model.head)):
             self._undo.append(part.register_forward_pre_hook(self._beginning(name)).remove)
             self._undo.append(part.register_forward_hook(self._ending(name)).remove)
@@ -218,3 +217,8 @@ class Profiler(PassingOn):
         with one_line(self._folder):
             self._folder.mkdir(exist_ok=True)
             self._trace.export_chrome_trace(str(self._folder / "trace.json.gz"))
+
+
+def _kind(layer: nn.Module) -> str:
+    both_ways = f"{type(layer.ahead).__name__}, both directions" if isinstance(layer, Bidirectional) else ""
+    return both_ways or type(layer).__name__

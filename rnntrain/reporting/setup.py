@@ -23,11 +23,11 @@ def defaults() -> dict[str, Any]:
     return flatten(compose([]))
 
 
-def config_tables(config: Mapping[str, Any], usual: Mapping[str, Any]) -> Html:
-    """Return what differs from the defaults, and the whole config to open."""
+def config_tables(config: Mapping[str, Any], usual: Mapping[str, Any], whose: str = "this run") -> Html:
+    """Return what differs from the defaults, and the whole config to open; `whose` heads its column."""
     keys = [key for key in config if key in usual or not key.startswith("run.")]
     changed = [key for key in keys if config[key] != usual.get(key, NOT_SET) and not key.startswith("run.")]
-    head = ["key", "this run", "rnntrain train"]
+    head = ["key", whose, "rnntrain train"]
     rows = [[key, _value(key, config[key]), _value(key, usual[key]) if key in usual else NOT_SET] for key in changed]
     gone = [key for key in usual if key not in config and not key.startswith(("run.", "hydra."))]
     rows += [[key, NOT_SET, _value(key, usual[key])] for key in gone]

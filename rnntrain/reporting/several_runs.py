@@ -10,7 +10,7 @@ from rnntrain.comparing.records import RunRecord, finite
 from rnntrain.reporting import setup
 from rnntrain.reporting.charts import bars, grid, scatter, strip
 from rnntrain.reporting.details import details_of_runs
-from rnntrain.reporting.html import Child, Html, cell, element, join, number_text, section, table
+from rnntrain.reporting.html import Child, Html, cell, element, number_text, section, table
 from rnntrain.reporting.overlaid import overlaid_charts
 from rnntrain.reporting.page import document, smoothing_slider
 from rnntrain.reporting.result import baselines_of, judged_by
@@ -182,4 +182,5 @@ def _shared(records: Sequence[RunRecord]) -> Html:
         for key, value in first.items()
         if all(key in other and other[key] == value for other in others) and not key.startswith("run.")
     }
-    return join([setup.config_tables(shared, {**shared, **{k: v for k, v in setup.defaults().items() if k in shared}})])
+    usual = {key: value for key, value in setup.defaults().items() if key in shared}
+    return setup.config_tables(shared, usual, "all of them")
