@@ -171,7 +171,8 @@ class TopSettings:
         deterministic: refuse operations without a deterministic form (a CPU run repeats to the bit without it).
         plugins: packages of your own whose classes `_target_` may name.
         diagnose: "gradients" measures at each evaluation how far back gradients reach, gates, dead units, and the
-            gradient and update of each parameter.
+            gradient and update of each parameter; "histograms" shows in TensorBoard how weights, gradients and gates
+            are spread; "profile" tells where a step's time goes.
     """
 
     seed: NonNegativeInt = 0
@@ -180,4 +181,4 @@ class TopSettings:
     precision: Precision = "float32"
     deterministic: bool = False
     plugins: list[str] = field(default_factory=list)
-    diagnose: Literal["none", "gradients"] = "none"
+    diagnose: Literal["none", "gradients", "histograms", "profile"] = "none"

@@ -44,6 +44,7 @@ VERBS = {
     "eval": Verb(
         "judging:evaluate", "RUN [FILE|--split val]", "evaluate best weights, on a run's data or yours", "run"
     ),
+    "compare": Verb("comparing:compare", "RUNS … [--metric M]", "order runs, and say how sure the order is", "run"),
     "sample": Verb("trained:sample", "RUN [--prompt TEXT]", "write text, or music, with a trained model", "run"),
     "predict": Verb(
         "predicting:predict", "RUN [FILE|FOLDER|-] …", "labels, spans, transcripts or forecasts for new inputs", "run"
@@ -66,6 +67,12 @@ VERBS = {
         "trained:diagnose", "RUN", "how far back its gradients reach, in numbers, words and a picture", "run"
     ),
     "check": Verb("training:check", "[key=value …]", "check a config and its data without training", "config"),
+    "runs": Verb("listing:runs", "[RUN…] [key=value …]", "list runs, follow a live one, clean up", "run"),
+    "report": Verb("reports:report", "RUN…", "one HTML page that shows a run, or several beside each other", "run"),
+    "board": Verb("reports:board", "[RUN…]", "runs in TensorBoard, on this machine alone", "run"),
+    "find": Verb(
+        "finding:find", "lr|batch_size [key=value …]", "a learning rate or batch size to begin with", "config"
+    ),
     "data": Verb(
         "looking:data", "list|get|show [NAME]", "known data sets, getting them, and what is in them or in yours"
     ),
