@@ -3,7 +3,3 @@
 `layers` writes every recurrence so that a graph of any length holds it, `program` makes a function of named tensors of
 a model, `onnx_file` and `torch_file` write it, `verify` compares it with the model, `command` is what the verb calls.
 """
-
-from rnntrain.eager import load_compiler
-
-load_compiler()  # before any module here imports what traces

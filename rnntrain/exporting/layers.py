@@ -184,8 +184,9 @@ class ComplexLoop(Exported):
     cell: LRU
 
     def step(self, x_BD: Tensor, state: State) -> tuple[Tensor, State]:
-        state = self._turn(state, tuple(self._inputs(x_BD).unbind(-1)))
-        return self._readout(*state, x_BD), state
+        b_re, b_im = self._inputs(x_BD).unbind(-1)
+        re, im = self._turn(state, (b_re, b_im))
+        return self._readout(re, im, x_BD), (re, im)
 
     def run(self, x_BTD: Tensor, state: State, lengths_B: Tensor) -> tuple[Tensor, State]:
         x_TBD = x_BTD.transpose(0, 1)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from rnntrain.cells.base import Recurrent
 from rnntrain.data.base import Codec
 from rnntrain.durable import one_line, replace_file
-from rnntrain.errors import UserError
 from rnntrain.exporting.description import describe
 from rnntrain.exporting.onnx_kernels import OPSET, with_kernel
 from rnntrain.exporting.program import Program, quiet, untraceable
@@ -22,29 +22,24 @@ from rnntrain.tasks.base import Task
 METADATA = "rnntrain"  # the key of the description in the file itself
 
 
-def require_onnx() -> None:
-    """Refuse an export to ONNX where its packages are missing, before a model is loaded.
-
-    Raises:
-        UserError: with the line that installs them.
-    """
-    for name in ("onnx", "onnxscript", "onnxruntime"):
-        try:
-            __import__(name)
-        except ImportError as error:
-            raise UserError(f"export --format onnx needs {name}: pip install 'rnntrain[onnx]'") from error
-
-
-def write_onnx(model: SequenceModel, task: Task, codec: Codec, path: Path, facts: dict[str, Any]) -> dict[str, Any]:
+def write_onnx(
+    model: SequenceModel,
+    task: Task,
+    codec: Codec,
+    path: Path,
+    facts: dict[str, Any],
+    kernel: Callable[[Recurrent], Recurrent | None] = with_kernel,
+) -> dict[str, Any]:
     """Write a model as ONNX; return its description, which also stands in the file's metadata.
 
     Args:
         facts: added to the description: what run and step the weights are from.
+        kernel: gives the operator that takes the place of a recurrence, or None.
 
     Raises:
         UserError: if the model cannot be traced, or the file not be written.
     """
-    program = Program(model, task, codec, with_kernel)
+    program = Program(model, task, codec, kernel)
     traced = program.trace()
     description = facts | describe(program, task, codec)
     names = [*program.outputs, *(f"next_{name}" for name in program.state_names)]

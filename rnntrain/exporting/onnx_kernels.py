@@ -82,3 +82,8 @@ def with_kernel(layer: Recurrent) -> Recurrent | None:
         function = "Tanh" if layer.rnn.nonlinearity == "tanh" else "Relu"
         return Kernel(layer, "RNN", layer.rnn, (0,), {"activations": [function]})
     return None
+
+
+def quantised_kernel(layer: Recurrent) -> Recurrent | None:
+    """Return a recurrence on ONNX's operator, where that has a form with weights of eight bits."""
+    return with_kernel(layer) if isinstance(layer, LSTM) else None

@@ -18,6 +18,7 @@ from rnntrain.batch import Batch
 from rnntrain.cells.base import Recurrent, State
 from rnntrain.data.base import Codec
 from rnntrain.data.tagged.tag_codec import FIRST_CHAR
+from rnntrain.eager import load_compiler
 from rnntrain.errors import UserError
 from rnntrain.exporting.layers import like, make_exportable, tensors_of
 from rnntrain.exporting.outputs import GRAPH, InChunks, Named, named_outputs
@@ -64,6 +65,7 @@ class Program(nn.Module):
         kernel: Callable[[Recurrent], Recurrent | None] = lambda _: None,
     ) -> None:
         super().__init__()
+        load_compiler()
         self.model = copy.deepcopy(model).cpu().float().eval().requires_grad_(False)
         self.reading: Reading = reading_of(self.model)
         self.stateful = not self.model.backbone.bidirectional
