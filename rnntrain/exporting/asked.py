@@ -24,6 +24,11 @@ def target_of(run: Path, out: Path | None, form: Format, int8: bool) -> Path:
         return run / f"{'model.int8' if int8 else 'model'}{SUFFIXES[form]}"
     if out.suffix != SUFFIXES[form]:
         raise UserError(f"--out {out}: a file of --format {form} ends in {SUFFIXES[form]}")
+    if out.is_dir():
+        raise UserError(f"--out {out}: is a folder; name a file, such as {out / ('model' + SUFFIXES[form])}")
+    for folder in out.parents:
+        if folder.exists() and not folder.is_dir():
+            raise UserError(f"--out {out}: {folder} is a file and no folder; choose another place")
     return out
 
 

@@ -74,7 +74,8 @@ def _tidy(proto: Any, description: dict[str, Any]) -> None:
     for graph in _graphs(proto.graph):
         for value in (*graph.input, *graph.output, *graph.value_info):
             for dim in value.type.tensor_type.shape.dim:
-                dim.dim_param = named.get(dim.dim_param, dim.dim_param)
+                if dim.dim_param:  # setting it would clear a size
+                    dim.dim_param = named.get(dim.dim_param, dim.dim_param)
             del value.metadata_props[:]
         for node in graph.node:
             del node.metadata_props[:]

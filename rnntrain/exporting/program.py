@@ -5,10 +5,11 @@
 from __future__ import annotations
 
 import copy
+import io
 import logging
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from typing import Any, NamedTuple
 
 import torch
@@ -20,9 +21,10 @@ from rnntrain.data.base import Codec
 from rnntrain.data.tagged.tag_codec import FIRST_CHAR
 from rnntrain.eager import load_compiler
 from rnntrain.errors import UserError
-from rnntrain.exporting.layers import like, make_exportable, tensors_of
+from rnntrain.exporting.layers import like, tensors_of
 from rnntrain.exporting.outputs import GRAPH, InChunks, Named, named_outputs
 from rnntrain.exporting.reading import Reading, reading_of
+from rnntrain.exporting.replacing import make_exportable
 from rnntrain.models.sequence import SequenceModel
 from rnntrain.tasks.base import Task
 
@@ -167,7 +169,11 @@ def _places(state: State, place: str = "") -> list[str]:
 def untraceable(model: SequenceModel, error: Exception) -> UserError:
     """Return one line that names the cells and what the exporter said of them."""
     cells = sorted({type(getattr(layer, "cell", layer)).__name__ for layer in model.backbone.layers})
-    said = " ".join(str(error).split())
+    cause: BaseException = error
+    while cause.__cause__ is not None:  # exporters wrap what went wrong in advice on how to report it
+        cause = cause.__cause__
+    said = " ".join(str(cause).split())
+    said = said.partition("Got graph break/error: ")[2] or said
     return UserError(
         f"export: {', '.join(cells)} cannot be exported ({said[:200]}); its `step` must be made of tensor operations "
         "alone, without branches on their values"
@@ -177,14 +183,17 @@ def untraceable(model: SequenceModel, error: Exception) -> UserError:
 @contextmanager
 def quiet() -> Iterator[None]:
     """Silence what torch's exporters say of their own workings."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")]
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.__trace", "onnxscript", "onnx_ir")]
     before = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.ERROR)
     try:
-        with warnings.catch_warnings():
+        # A graph that cannot be traced is printed too.
+        with warnings.catch_warnings(), redirect_stderr(io.StringIO()):
             warnings.filterwarnings("ignore", category=FutureWarning)
             warnings.filterwarnings("ignore", category=DeprecationWarning)
+            # Of weights that share memory; the file holds each of them.
+            warnings.filterwarnings("ignore", message="No complete tensor found in the group")
             yield
     finally:
         for logger, level in zip(loggers, before, strict=True):

@@ -74,10 +74,12 @@ def reading_of(model: SequenceModel) -> Reading:
         return Reading(layer, dims=("batch", "time", "features"))
     if isinstance(layer, WindowInput):
         season = layer.layout.season if layer.norm == "season" else None
+        # A trace of torch takes the shape of one segment alone for another than that of several.
+        least = min(2 * layer.segment, layer.layout.window) if layer.segment else 1
         return Reading(
             layer,
             unit=layer.segment or 1,
-            least_steps=season or 1,
+            least_steps=max(season or 1, least),
             lengths=False,
             context=True,
             chunks=layer.norm == "none",
