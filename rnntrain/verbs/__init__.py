@@ -56,6 +56,9 @@ VERBS = {
         "forecasting:forecast", "RUN [FILE] [--horizon N]", "the steps to come, with bands, dates, a picture", "run"
     ),
     "bundle": Verb("bundling:bundle", "RUN [RUN …] [--out FOLDER]", "one folder with weights and a model card", "run"),
+    "export": Verb(
+        "exporting:export", "RUN [--format onnx]", "write its model as a file that runs without rnntrain", "run"
+    ),
     "verify": Verb("reliability:verify", "RUN…", "which checkpoints are whole, and which one a resume takes", "run"),
     "reproduce": Verb(
         "reliability:reproduce", "RUN [--steps N]", "train a run anew, aside, and compare all numbers to the bit", "run"
