@@ -46,6 +46,7 @@ VERBS = {
     "predict": Verb(
         "predicting:predict", "RUN [FILE|FOLDER|-] …", "labels, spans, transcripts or forecasts for new inputs", "run"
     ),
+    "serve": Verb("serving:serve", "RUN [--port N]", "answer requests over HTTP, with a page to try a model on", "run"),
     "diagnose": Verb(
         "trained:diagnose", "RUN", "how far back its gradients reach, in numbers, words and a picture", "run"
     ),
