@@ -66,6 +66,7 @@ VERBS = {
     "replay": Verb(
         "reliability:replay", "RUN/nonfinite/STEP", "take a step again that was not finite: where does it begin", "run"
     ),
+    "serve": Verb("serving:serve", "RUN [--port N]", "answer requests over HTTP, with a page to try a model on", "run"),
     "diagnose": Verb(
         "trained:diagnose", "RUN", "how far back its gradients reach, in numbers, words and a picture", "run"
     ),
