@@ -62,6 +62,7 @@ VERBS = {
     "replay": Verb(
         "reliability:replay", "RUN/nonfinite/STEP", "take a step again that was not finite: where does it begin", "run"
     ),
+    "compare": Verb("comparing:compare", "RUNS … [--metric M]", "order runs, and say how sure the order is", "run"),
     "diagnose": Verb(
         "trained:diagnose", "RUN", "how far back its gradients reach, in numbers, words and a picture", "run"
     ),
