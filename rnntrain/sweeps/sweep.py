@@ -116,9 +116,3 @@ def _stopping_on_signals(scheduler: Scheduler, view: View) -> Iterator[None]:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
-
-
-def dashboard_command(plan: Plan) -> str:
-    """Return the command that shows the sweep in a browser while it runs."""
-    where = plan.settings.storage or str(plan.folder / "journal.log")
-    return f"optuna-dashboard {where}"
