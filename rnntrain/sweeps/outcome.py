@@ -26,7 +26,7 @@ def outcome_lines(study: Study) -> list[str]:
     Raises:
         UserError: no point was completed.
     """
-    plan, trials = study.plan, study.trials()
+    plan, trials = study.plan, study.standing()
     complete = [trial for trial in trials if trial.state.name == "COMPLETE"]
     failed = [trial for trial in trials if trial.state.name == "FAIL"]
     errors = [f"{trial.number:04}: {trial.user_attrs.get('error', 'failed')}" for trial in failed]
@@ -63,14 +63,18 @@ def _front(study: Study) -> list[str]:
 
 
 def _write_files(board: Leaderboard, folder: Path) -> Sequence[Path]:
-    from rnntrain.comparing.pictures import draw_all
-
     texts = {"leaderboard.csv": to_csv(board), "leaderboard.json": to_json(board), "leaderboard.md": to_markdown(board)}
     with durable.one_line(folder):
         for name, text in texts.items():
             durable.replace_file(folder / name, text.encode())
-    drawn = draw_all(board, folder / "pictures") if board.keys and len(board.finished) > 1 else []
+    drawn = _draw(board, folder / "pictures") if board.keys and len(board.finished) > 1 else []
     return [*(folder / name for name in texts), *drawn]
+
+
+def _draw(board: Leaderboard, folder: Path) -> list[Path]:
+    from rnntrain.comparing.pictures import draw_all
+
+    return draw_all(board, folder)
 
 
 def _best_command(study: Study) -> str:

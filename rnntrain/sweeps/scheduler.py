@@ -71,6 +71,7 @@ class Scheduler:
     def _turn(self) -> bool:
         """Do what is due; return whether there is anything left to wait for."""
         self._read_progress()
+        self._end_points()  # before new points are drawn, which may learn from these
         limit = self.settings.max_minutes
         if limit is not None and time.monotonic() - self._began >= 60 * limit:
             self.stop("max_minutes")
@@ -78,7 +79,6 @@ class Scheduler:
             self._fill()
         else:
             self._tell_all_to_stop()
-        self._end_points()
         if self.view.due():
             self.view.show(self._snapshot())
         if self._running():
@@ -263,6 +263,6 @@ class Scheduler:
 
     def _snapshot(self) -> Snapshot:
         running = [(run.name, run.progress.step, run.progress.value) for run in self._running()]
-        states = [trial.state.name for trial in self.study.trials()]
+        states = [trial.state.name for trial in self.study.standing()]
         counts = {name: states.count(name.upper()) for name in ("complete", "pruned", "fail")}
         return Snapshot(self.plan.trials, counts["complete"], counts["pruned"], counts["fail"], running)

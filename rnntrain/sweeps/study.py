@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 INSTALL = "pip install 'rnntrain[sweep]'"
 PLAN_KEY = "rnntrain"
+RETRY_OF = "retry_of"
 JOURNAL = "journal.log"
 DONE_STATES = ("COMPLETE", "PRUNED", "FAIL")
 
@@ -108,6 +109,9 @@ class Study:
                     f"{self.folder}: is another sweep: {other}; go on with it as it was, or set another sweep.name"
                 )
 
+        failed = {trial.number for trial in self.trials() if trial.state.name == "FAIL"}
+        self._failed_before = failed if plan.settings.retry_failed else set()
+
     @property
     def metrics(self) -> list[str]:
         metric = self.plan.settings.metric
@@ -140,28 +144,46 @@ class Study:
             mine: numbers of the points that this process works on.
         """
         with waiting_lock(self.folder / "sweep.lock"), storage_errors(self.plan.settings.storage):
-            trials = self.study.get_trials(deepcopy=False)
+            trials = self.trials()
             for trial in trials:
                 if trial.state.name in ("RUNNING", "WAITING") and trial.number not in mine:
                     lease = Lease.take(self._lease_path(trial.number))
                     if lease is not None:
                         return trial.number, self._completed(trial), lease
-            if len(trials) >= self.plan.trials:
+            retried = self._retried(trials)
+            again = [trial for trial in trials if trial.number in self._failed_before - retried]
+            place = len(trials) - len(retried)
+            if place >= self.plan.trials and not again:
                 return None
-            number = len(trials)
-            lease = Lease.take(self._lease_path(number))
+            lease = Lease.take(self._lease_path(len(trials)))
             if lease is None:
-                raise UserError(f"{self._lease_path(number)}: is held, though no such point was begun; end its holder")
-            return number, self._draw(number), lease
+                raise UserError(
+                    f"{self._lease_path(len(trials))}: is held, though no such point was begun; end its holder"
+                )
+            if again:
+                self.study.enqueue_trial(again[0].params, user_attrs={RETRY_OF: again[0].number})
+            return len(trials), self._draw(place, enqueued=bool(again)), lease
 
-    def _draw(self, number: int) -> dict[str, Value]:
+    def _draw(self, place: int, *, enqueued: bool) -> dict[str, Value]:
+        """Begin the point that was enqueued, else the one at a place in the order of points that are no retries."""
         settings = self.plan.settings
-        if settings.sampler in ("grid", "qmc"):
-            point = grid_points(self.plan.space)[number] if settings.sampler == "grid" else self._spread(number)
+        if settings.sampler in ("grid", "qmc") and not enqueued:
+            point = grid_points(self.plan.space)[place] if settings.sampler == "grid" else self._spread(place)
             self.study.enqueue_trial(point)
-        self.study.sampler = _sampler(settings, number)
+        self.study.sampler = _sampler(settings, place)
         trial = self.study.ask(self._distributions)
         return {key: trial.params[key] for key in self._distributions}
+
+    @staticmethod
+    def _retried(trials: Sequence[FrozenTrial]) -> set[int]:
+        """Return the points in whose place another one stands."""
+        return {trial.user_attrs[RETRY_OF] for trial in trials if RETRY_OF in trial.user_attrs}
+
+    def standing(self) -> list[FrozenTrial]:
+        """Return all points but those that were tried anew."""
+        trials = self.trials()
+        retried = self._retried(trials)
+        return [trial for trial in trials if trial.number not in retried]
 
     def _spread(self, number: int) -> dict[str, Value]:
         """Return a point of Sobol's sequence, which fills the space evenly (Sobol 1967, scrambled as Owen 1998)."""

@@ -90,7 +90,7 @@ def _direction(metric: str, findings: Findings) -> str:
 
 
 def _opening(plan: Plan, study: Study, slots: Slots) -> str:
-    began = len(study.trials())
+    began = len(study.standing())
     verb = f"Going on with {plan.folder} ({began} of {plan.trials} points begun)" if began else f"Sweep {plan.folder}"
     senses = zip(study.metrics, study.directions, strict=True)
     aims = ", ".join(f"{sense} {metric}" for metric, sense in senses)
