@@ -27,11 +27,9 @@ def write_best(plan: Plan, point: Mapping[str, Value], description: str) -> str:
         description: the first line of the file.
     """
     words = plan.words(point, plan.seeds[0])
-    chosen = _choices(plan, words)
+    _, chosen = _composed(plan, words)
+    start, _ = _composed(plan, [f"{group}={name}" for group, name in chosen.items()])
     wanted = _own(plan.compose(point, plan.seeds[0]))
-    start = _own(
-        configs.compose([f"{group}={name}" for group, name in chosen.items()], plan.config_dir, plan.config_name)
-    )
     changed = {key: value for key, value in wanted.items() if key not in start or start[key] != value}
     defaults = [{f"override /{group}": name} for group, name in chosen.items()]
     text = f"# {description}\n# @package _global_\n" + to_yaml({"defaults": defaults, **_nested(changed)})
@@ -50,8 +48,8 @@ def write_best(plan: Plan, point: Mapping[str, Value], description: str) -> str:
     return shlex.join(["rnntrain", "train", *command, words[-1]])
 
 
-def _choices(plan: Plan, words: list[str]) -> dict[str, str]:
-    """Return what is chosen of each group, an experiment's own choices included."""
+def _composed(plan: Plan, words: list[str]) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return a config as its files say it, with references and gaps, and what it chooses of each group."""
     from hydra import compose
     from omegaconf import OmegaConf
 
@@ -61,9 +59,14 @@ def _choices(plan: Plan, words: list[str]) -> dict[str, str]:
         prepared = prepare_overrides(words, plan.config_dir, plan.config_name)
         composed = compose(plan.config_name, prepared, return_hydra_config=True)
         chosen = OmegaConf.to_container(composed.hydra.runtime.choices)
+        OmegaConf.set_struct(composed, False)
+        del composed["hydra"]
+        plain = OmegaConf.to_container(composed, resolve=False)
     assert isinstance(chosen, dict)
+    assert isinstance(plain, dict)
     groups = [group for group in GROUPS if group not in OPTIONAL_GROUPS]
-    return {group: str(chosen[group]) for group in groups if chosen.get(group) is not None}
+    own = _own({str(key): value for key, value in plain.items()})
+    return own, {group: str(chosen[group]) for group in groups if chosen.get(group) is not None}
 
 
 def _own(plain: Mapping[str, Any]) -> dict[str, Any]:

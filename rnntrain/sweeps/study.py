@@ -30,6 +30,7 @@ INSTALL = "pip install 'rnntrain[sweep]'"
 PLAN_KEY = "rnntrain"
 RETRY_OF = "retry_of"
 JOURNAL = "journal.log"
+SQLITE_TIMEOUT_SECONDS = 20.0  # for another process to be done with the file
 DONE_STATES = ("COMPLETE", "PRUNED", "FAIL")
 
 
@@ -291,9 +292,7 @@ def _open_storage(plan: Plan) -> Any:
         return JournalStorage(JournalFileBackend(str(path), lock_obj=lock))
     from optuna.storages import RDBStorage
 
-    if "://" not in url:
-        raise UserError(f"sweep.storage={shown(url)}: is no URL; write sqlite:///FILE, or leave it out for a journal")
-    arguments = {"connect_args": {"timeout": 20}} if url.startswith("sqlite") else {}
+    arguments = {"connect_args": {"timeout": SQLITE_TIMEOUT_SECONDS}} if url.startswith("sqlite") else {}
     try:
         return RDBStorage(url, engine_kwargs=arguments)
     except (ImportError, ValueError) as error:

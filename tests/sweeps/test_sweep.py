@@ -17,26 +17,13 @@ from commandline import Answer, environment
 
 from rnntrain.comparing.records import read_runs
 from sweeps import fake
+from sweeps.conftest import QUICK
 
 Cli = Callable[..., Answer]
 Refused = Callable[..., str]
 
 SPACE = ["optimizer.lr=interval(1e-4,1e-1,log)"]
-QUICK = ["trainer.max_steps=4", "sweep.name=mine", "sweep.workers=4"]
 FOLDER = Path("outputs/sweeps/mine")
-
-
-@pytest.fixture
-def _fakes(monkeypatch: pytest.MonkeyPatch) -> None:
-    for patch in fake.PATCHES:
-        monkeypatch.setattr(*patch)
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(fake.TESTS), environment()["PYTHONPATH"]]))
-
-
-@pytest.fixture
-def sweep(run_cli: Cli, _fakes: None) -> Cli:
-    """Call `rnntrain sweep` with runs that train nothing."""
-    return lambda *words: run_cli("sweep", *QUICK, *words)
 
 
 def trials() -> list:
@@ -95,7 +82,7 @@ def test_points_do_not_depend_on_when_a_sweep_was_stopped(sweep: Cli, workspace:
 @pytest.mark.parametrize("sampler", ["random", "tpe", "qmc", "grid"])
 def test_each_sampler_stays_within_the_space(sampler: str, sweep: Cli, workspace: Path) -> None:
     space = ["optimizer.lr=choice(0.1,0.01)", "model.hidden_size=range(32,97,32)", "model/cell=gru,lstm"]
-    assert sweep(*space, f"sweep.sampler={sampler}", "sweep.trials=40").code == 0
+    assert sweep(*space, f"sweep.sampler={sampler}", "sweep.trials=20").code == 0
     points = [tuple(trial.params.values()) for trial in trials()]
     assert {lr for lr, _, _ in points} == {0.1, 0.01}
     assert {size for _, size, _ in points} == {32, 64, 96}
