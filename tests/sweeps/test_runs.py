@@ -150,7 +150,7 @@ def session_groups(logdir: Path) -> dict[float, dict[str, float]]:
     backend = backend_context.Context(base_plugin.TBContext(data_provider=provider))
     asked = context.RequestContext()
     found = get_experiment.Handler(asked, backend, "", api_pb2.GetExperimentRequest()).run()
-    request = api_pb2.ListSessionGroupsRequest(slice_size=10, allowed_statuses=[api_pb2.STATUS_UNKNOWN])
+    request = api_pb2.ListSessionGroupsRequest(slice_size=10, allowed_statuses=api_pb2.Status.values())
     for each in found.hparam_infos:
         request.col_params.add(hparam=each.name)
     for each in found.metric_infos:
