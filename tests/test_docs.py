@@ -3,7 +3,8 @@
 What is in a ```bash or ```python block of docs/*.md is run as it stands, with two exceptions that a comment just before
 the block can ask for:
 
-- `<!-- in tests with: key=value … -->` adds overrides to each `rnntrain train` of the block, so that it takes seconds;
+- `<!-- in tests with: key=value … -->` adds overrides to each `rnntrain train` or `sweep` of the block, so that it
+  takes seconds;
 - `<!-- not in tests: REASON -->` leaves it out.
 """
 
@@ -25,11 +26,11 @@ _BLOCK = re.compile(
     r"^```(?P<language>bash|python)\n(?P<text>.*?)^```$",
     re.DOTALL | re.MULTILINE,
 )
-# `rnntrain train …` anywhere in a block gets the block's own overrides, whatever else stands on the line.
+# `rnntrain train …` and `sweep …` anywhere in a block gets the block's own overrides, whatever else stands on the line.
 _SHELL = """\
 set -eo pipefail
 rnntrain() {{
-  if [ "$1" = train ]; then shift; set -- train "$@" $IN_TESTS_WITH; fi
+  case "$1" in train | sweep) set -- "$@" $IN_TESTS_WITH ;; esac
   "{python}" -m rnntrain "$@"
 }}
 python() {{ "{python}" "$@"; }}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
 from pathlib import Path
 
 from rnntrain import durable
@@ -43,7 +42,7 @@ def outcome_lines(study: Study) -> list[str]:
     if errors:
         lines += ["", "Failed:", *(f"  {error}" for error in errors)]
     files = _write_files(board, plan.folder)
-    lines += ["", f"Files: {', '.join(map(str, files))}", "", "Next:"]
+    lines += ["", f"In {plan.folder}: {', '.join(files)}", "", "Next:"]
     if len(study.metrics) == 1:
         lines.append(f"  {_best_command(study)}")
     lines.append(f"  {dashboard_command(plan)}")
@@ -62,13 +61,14 @@ def _front(study: Study) -> list[str]:
     return ["Points that no other beats in every metric:", *(f"  {line}" for line in table)]
 
 
-def _write_files(board: Leaderboard, folder: Path) -> Sequence[Path]:
+def _write_files(board: Leaderboard, folder: Path) -> list[str]:
+    """Write tables and pictures; return their names in the folder."""
     texts = {"leaderboard.csv": to_csv(board), "leaderboard.json": to_json(board), "leaderboard.md": to_markdown(board)}
     with durable.one_line(folder):
         for name, text in texts.items():
             durable.replace_file(folder / name, text.encode())
     drawn = _draw(board, folder / "pictures") if board.keys and len(board.finished) > 1 else []
-    return [*(folder / name for name in texts), *drawn]
+    return [*texts, *(str(path.relative_to(folder)) for path in drawn)]
 
 
 def _draw(board: Leaderboard, folder: Path) -> list[Path]:
