@@ -14,7 +14,8 @@ from rnntrain.errors import UserError
 from rnntrain.sweeps.best import write_best
 from rnntrain.sweeps.plan import Plan
 from rnntrain.sweeps.space import as_override
-from rnntrain.sweeps.study import JOURNAL, Study
+from rnntrain.sweeps.storage import JOURNAL
+from rnntrain.sweeps.study import Study
 
 MOST_ROWS = 10  # of the leaderboard that is printed; the files have all
 

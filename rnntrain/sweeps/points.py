@@ -15,9 +15,9 @@ from rnntrain.comparing.records import RunRecord, read_run
 from rnntrain.errors import UserError
 from rnntrain.lock import is_held
 from rnntrain.run import RunDir
+from rnntrain.sweeps.leases import Lease
 from rnntrain.sweeps.process import Progress, RunProcess
 from rnntrain.sweeps.space import Value
-from rnntrain.sweeps.study import Lease
 
 _CHECKPOINT = re.compile(r"step-([0-9]{9,18})(\.replaced)?")  # `rnntrain.checkpoint` has it too, and needs torch
 

@@ -7,10 +7,11 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from rnntrain.sweeps.leases import Lease
 from rnntrain.sweeps.points import Point, SeedRun, recorded, seeds_note
 from rnntrain.sweeps.process import Outcome, Progress, RunProcess
 from rnntrain.sweeps.slots import Slots
-from rnntrain.sweeps.study import DONE_STATES, Lease, Study
+from rnntrain.sweeps.study import DONE_STATES, Study
 from rnntrain.sweeps.view import Snapshot, View
 
 TICK_SECONDS = 0.2  # between two looks at what runs report

@@ -17,7 +17,8 @@ from rnntrain.sweeps.probe import Findings, probe
 from rnntrain.sweeps.scheduler import Scheduler
 from rnntrain.sweeps.slots import Slots
 from rnntrain.sweeps.space import corner_points
-from rnntrain.sweeps.study import Study, import_optuna
+from rnntrain.sweeps.storage import import_optuna
+from rnntrain.sweeps.study import Study
 from rnntrain.sweeps.view import View
 
 CHECKED_AHEAD = 100  # points that are checked before the first run starts

@@ -88,9 +88,9 @@ def test_a_storage_out_of_reach_is_one_line(sweep: Cli, workspace: Path) -> None
 def test_a_locked_storage_is_one_line(sweep: Cli, workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import sqlite3
 
-    from rnntrain.sweeps import study
+    from rnntrain.sweeps import storage
 
-    monkeypatch.setattr(study, "SQLITE_TIMEOUT_SECONDS", 0.1)
+    monkeypatch.setattr(storage, "SQLITE_TIMEOUT_SECONDS", 0.1)
     words = [LR, "sweep.storage=sqlite:///study.db", "sweep.trials=2"]
     assert sweep(*words, "sweep.trials=1").code == 0
     connection = sqlite3.connect(workspace / "study.db")
