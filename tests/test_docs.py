@@ -3,7 +3,8 @@
 What is in a ```bash or ```python block of docs/*.md is run as it stands, with two exceptions that a comment just before
 the block can ask for:
 
-- `<!-- in tests with: key=value … -->` adds overrides to each `rnntrain train` of the block, so that it takes seconds;
+- `<!-- in tests with: key=value … -->` adds overrides to each `rnntrain train` or `sweep` of the block, so that it
+  takes seconds;
 - `<!-- not in tests: REASON -->` leaves it out.
 """
 
@@ -25,11 +26,11 @@ _BLOCK = re.compile(
     r"^```(?P<language>bash|python)\n(?P<text>.*?)^```$",
     re.DOTALL | re.MULTILINE,
 )
-# What `rnntrain` and `python` are while a page runs: `train` gets the block's own overrides. A program, so that a page
-# may start it in the background and stop it by its number.
+# What `rnntrain` and `python` are while a page runs: `train` and `sweep` get the block's own overrides. A program, so
+# that a page may start it in the background and stop it by its number.
 _PROGRAM = """\
 #!/bin/bash
-if [ "$1" = train ]; then shift; set -- train "$@" $IN_TESTS_WITH; fi
+case "$1" in train | sweep) set -- "$@" $IN_TESTS_WITH ;; esac
 exec "{python}" -m rnntrain "$@"
 """
 
