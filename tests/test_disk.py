@@ -17,6 +17,7 @@ from rnntrain import commands, durable, saving
 from rnntrain.checkpoint import CheckpointWriteError, find_checkpoints, latest_valid, load_checkpoint
 from rnntrain.errors import UserError
 from rnntrain.logger import Logger
+from rnntrain.recorded import latest_interrupted
 from rnntrain.run import RunDir
 from rnntrain.saving import Mark, Saver, check_room
 
@@ -125,6 +126,7 @@ def test_write_that_keeps_failing_ends_the_run_which_can_go_on(text: Path, monke
     assert (summary["status"], summary["reason"]) == ("interrupted", "disk")
     assert [each.name[-2:] for each in find_checkpoints(run.checkpoints)] == ["05", "07"]
     assert not list(run.checkpoints.glob(".tmp-*"))
+    assert latest_interrupted(text.parent) == path
     resumed = commands.resume(path, quiet=True)
     ours, theirs = (load_checkpoint(latest_valid(each.run.checkpoints)) for each in (resumed, whole))
     for name, weight in theirs["trainer"]["model"].items():

@@ -6,10 +6,12 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from commandline import Answer, listing
 
+from rnntrain import verify
 from rnntrain.manifest import MANIFEST, STATE, TENSORS
 
 Cli = Callable[..., Answer]
@@ -69,6 +71,22 @@ def test_damaged_record_of_the_start_is_a_problem(run: Path, run_cli: Cli) -> No
     answer = run_cli("verify", run)
     assert answer.code == 2
     assert "run.json: cannot be read" in answer.out
+
+
+def test_checkpoint_that_a_training_run_deletes_meanwhile_is_no_damage(
+    run: Path, run_cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check = verify.verify_checkpoint
+
+    def gone(path: Path) -> Any:
+        if path.name == "step-000000003":
+            shutil.rmtree(path)
+        return check(path)
+
+    monkeypatch.setattr(verify, "verify_checkpoint", gone)
+    answer = run_cli("verify", run)
+    assert answer.code == 0
+    assert "step-000000003" not in answer.out
 
 
 def test_single_checkpoints_are_verified_wherever_they_lie(run: Path, run_cli: Cli, workspace: Path) -> None:
