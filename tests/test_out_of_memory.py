@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from commandline import Answer
+from commandline import TINY, Answer
 from training import make_config, write_text
 
 from rnntrain import commands, out_of_memory
@@ -59,7 +59,9 @@ def test_model_that_does_not_fit_says_so_before_anything_is_written(tmp_path: Pa
     with pytest.raises(
         UserError, match=r"out of memory \(.* more were asked for\); this machine has .* model\.hidden_size"
     ):
-        commands.train(make_config(write_text(tmp_path), {"model.hidden_size": 1 << 24}), quiet=True)
+        commands.train(
+            make_config(write_text(tmp_path), {"model.hidden_size": 1 << 22, "model.embedding_size": 4}), quiet=True
+        )
     assert not (tmp_path / "outputs").exists()
 
 
@@ -81,14 +83,12 @@ def test_limit_of_a_container_counts_where_it_is_less_than_the_machine(
 
 
 def test_any_verb_that_needs_too_much_ends_in_one_line(
-    run_cli: Callable[..., Answer], trained_run: Path, monkeypatch: pytest.MonkeyPatch
+    run_cli: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rnntrain.using.evaluate_all", lambda *_: torch.empty(1 << 50))
-    answer = run_cli("eval", trained_run)
+    monkeypatch.setattr(commands, "check", lambda config: torch.empty(1 << 50))
+    answer = run_cli("check", *TINY)
     assert answer.code == 2
-    assert answer.err.startswith(
-        "rnntrain: error: out of memory (4,503,599.6 GB more were asked for); this machine has"
-    )
+    assert answer.err.startswith("rnntrain: error: out of memory (4,503,599.6 GB more were asked for); this machine")
 
 
 def test_other_errors_pass() -> None:

@@ -58,6 +58,13 @@ def test_run_with_nothing_to_go_on_from_says_so(run: Path, run_cli: Cli) -> None
     assert "resume would refuse" in answer.out
 
 
+def test_run_that_was_killed_before_its_first_save_would_begin_again(run: Path, run_cli: Cli) -> None:
+    shutil.rmtree(run / "checkpoints")
+    (run / "summary.json").unlink()
+    answer = run_cli("verify", run)
+    assert (answer.code, answer.out.splitlines()[-1]) == (0, "  resume would begin again: nothing was saved")
+
+
 @pytest.mark.parametrize("content", [b"", b"{}", b"\xff\x00"])
 def test_damaged_pointer_to_the_best_is_a_problem(run: Path, run_cli: Cli, content: bytes) -> None:
     (run / "checkpoints/best.json").write_bytes(content)
