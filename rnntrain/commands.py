@@ -115,8 +115,8 @@ def resume(
     refuse_bundle(run.path)
     with run.lock():
         check_contained(run)
-        remove_stale(run.path)
-        remove_stale(run.nonfinite)
+        for folder in (run.path, run.checkpoints, run.nonfinite):
+            remove_stale(folder)
         config = as_it_began(run, config_of(run, overrides, RESUMABLE))
         checkpoint = None if was_never_saved(run) else latest_checkpoint(run)
         tree = None if checkpoint is None else load_checkpoint(checkpoint)
