@@ -457,7 +457,7 @@ def test_references_may_not_grow_without_end() -> None:
     chain = {"a0": "x" * 10} | {f"a{n}": f"${{a{n - 1}}}" * 10 for n in range(1, 12)}
     with pytest.raises(UserError, match="come to more than 1,048,576 signs"):
         check_growth(chain)
-    nested = {"s": {"a0": [1, 1]} | {f"a{n}": ["${s.a%d}" % (n - 1), "${..a%d}" % (n - 1)] for n in range(1, 40)}}
+    nested = {"s": {"a0": [1, 1]} | {f"a{n}": [f"${{s.a{n - 1}}}", f"${{..a{n - 1}}}"] for n in range(1, 40)}}
     with pytest.raises(UserError, match="signs"):
         check_growth(nested)
     check_growth({"a": "${b}", "b": "${c.d[0]}", "c": {"d": ["${.e}", 1], "e": "${a}"}, "f": "${none.such}"})

@@ -34,7 +34,7 @@ def test_a_file_is_read_as_it_is(tmp_path: Path, size: int) -> None:
 def test_what_is_no_file_is_refused_at_once(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path / "pipe", Path("/dev/zero")):
-        with pytest.raises(UserError, match="^data: this is no file but a device, pipe or socket"):
+        with pytest.raises(UserError, match=r"^data: this is no file but a device, pipe or socket"):
             open_data(path, "data")
     with pytest.raises(UserError, match="this is a folder"):
         open_data(tmp_path, "data")
@@ -66,19 +66,16 @@ def test_a_line_has_an_end(tmp_path: Path, size: int, ends: bool) -> None:
 def test_gzip_unpacks_to_what_its_size_can_mean() -> None:
     packed = gzip.compress(bytes(10_000))
     assert len(unpack_gzip(packed, "data")) == 10_000
-    with pytest.raises(UserError, match="data: comes to more than 10,000 bytes"):
+    with pytest.raises(UserError, match="data: comes to more than 1[0-9],[0-9]{3} bytes"):
         unpack_gzip(gzip.compress(bytes(100_000)), "data")
     text = os.urandom(2000) * 20  # a large file may unpack to a hundred times its size
     assert unpack_gzip(gzip.compress(text), "data") == text
 
 
-@pytest.mark.parametrize(
-    "damaged", [b"", b"no gzip", gzip.compress(b"x" * 500)[:-9], gzip.compress(b"x")[:-1] + b"\0\0"]
-)
+@pytest.mark.parametrize("damaged", [b"no gzip", gzip.compress(b"x" * 500)[:-9], gzip.compress(b"x")[:-8] + bytes(8)])
 def test_damaged_gzip_is_one_line(damaged: bytes) -> None:
-    if damaged:
-        with pytest.raises(UserError, match=r"^data: is no whole gzip file \(.*\); get it anew$"):
-            unpack_gzip(damaged, "data")
+    with pytest.raises(UserError, match=r"^data: is no whole gzip file \(.*\); get it anew$"):
+        unpack_gzip(damaged, "data")
 
 
 def test_sizes_that_nothing_means_are_refused() -> None:
