@@ -66,7 +66,7 @@ def test_a_line_has_an_end(tmp_path: Path, size: int, ends: bool) -> None:
 def test_gzip_unpacks_to_what_its_size_can_mean() -> None:
     packed = gzip.compress(bytes(10_000))
     assert len(unpack_gzip(packed, "data")) == 10_000
-    with pytest.raises(UserError, match="data: comes to more than 1[0-9],[0-9]{3} bytes"):
+    with pytest.raises(UserError, match=r"data: comes to more than 1[0-9],[0-9]{3} bytes"):
         unpack_gzip(gzip.compress(bytes(100_000)), "data")
     text = os.urandom(2000) * 20  # a large file may unpack to a hundred times its size
     assert unpack_gzip(gzip.compress(text), "data") == text
