@@ -20,10 +20,12 @@ from rnntrain.evaluation import evaluate_finally
 from rnntrain.gradient_log import GradientLog
 from rnntrain.interrupt import StopRequests
 from rnntrain.logger import Logger
+from rnntrain.looking_closer import SOUNDS, last_pictures, learnt_vectors, looking_closer
 from rnntrain.metrics_file import truncate_after_step
 from rnntrain.native import library
 from rnntrain.optim import load_weights
 from rnntrain.out_of_memory import OutOfMemory, memory_explained
+from rnntrain.projector import write_embeddings
 from rnntrain.recorded import (
     as_it_began,
     bits_depend_on,
@@ -41,6 +43,7 @@ from rnntrain.retention import best_checkpoint
 from rnntrain.run import RunDir, create_run, open_run, record_resume, record_start, write_summary
 from rnntrain.saved_state import restore
 from rnntrain.saving import check_room, coming_bytes
+from rnntrain.shown_texts import drop_texts_after
 from rnntrain.summary import Summary
 from rnntrain.threads import fastest_threads
 
@@ -129,6 +132,7 @@ def resume(
         for line in inexact:
             warn(line)
         truncate_after_step(run.metrics, experiment.trainer.step)
+        drop_texts_after(run.texts, experiment.trainer.step)
         bits = bits_depend_on(experiment)
         before = config_before(run, config)
         record_resume(run, configs.to_yaml(config.plain), experiment.trainer.step, bits, before)
@@ -167,7 +171,7 @@ def _run_to_end(
     trainer, config = experiment.trainer, experiment.config
     recorder = recorder_of(experiment, run, resumed_at=resumed_at, quiet=quiet)
     logger = recorder.logger
-    trainer.watcher = recorder
+    trainer.watcher = looking_closer(recorder, logger, run, config.top.diagnose)
     _announce(experiment, run, logger, resumed_at)
     with _ending(experiment, run), closing(logger), memory_explained(trainer), recorder.saver:
         with stop or StopRequests() as requests:
@@ -182,8 +186,11 @@ def _run_to_end(
         elif trainer.average is not None:
             trainer.average.swap()
         summary = _summarise(experiment, "finished", reason, {})
-        pictures = evaluate_finally(experiment, summary)
+        pictures = evaluate_finally(experiment, summary) | last_pictures(experiment)
         logger.pictures(trainer.step, {title: draw() for title, draw in pictures.items()}, run.pictures)
+        logger.texts(trainer.step, summary.texts, final=True)
+        logger.sounds(trainer.step, experiment.data.sounds("val", SOUNDS))
+        write_embeddings(run.tensorboard, learnt_vectors(experiment))
         logger.hyperparameters(configs.flatten(config.plain), summary.metrics)
         write_summary(run, summary.to_json())
     return Trained(run, experiment, summary)
@@ -191,7 +198,14 @@ def _run_to_end(
 
 def recorder_of(experiment: Experiment, run: RunDir, *, resumed_at: int | None, quiet: bool) -> Recorder:
     """Return what writes down in the folder of a run what its trainer does."""
-    logger = Logger(run.metrics, run.tensorboard, unit=experiment.data.unit, resumed_at=resumed_at, quiet=quiet)
+    logger = Logger(
+        run.metrics,
+        run.tensorboard,
+        unit=experiment.data.unit,
+        resumed_at=resumed_at,
+        quiet=quiet,
+        texts_path=run.texts,
+    )
     gradient_log = GradientLog() if experiment.config.top.diagnose == "gradients" else None
     return Recorder(run, logger, experiment.config.trainer.keep_checkpoints, gradient_log)
 
@@ -267,7 +281,8 @@ def closing_lines(trained: Trained) -> list[str]:
     if trained.experiment.task.generates:
         lines.append(f"  rnntrain sample {folder}")
     lines.append(f"  rnntrain resume {folder} trainer.max_steps={2 * summary.step}")
-    lines.append(f"  tensorboard --logdir {folder}")
+    lines.append(f"  rnntrain report {folder}")
+    lines.append(f"  rnntrain board {folder}")
     return lines
 
 

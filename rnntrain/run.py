@@ -53,6 +53,11 @@ class RunDir:
         return self.path / "metrics.jsonl"
 
     @property
+    def texts(self) -> Path:
+        """What the run showed in words: one JSON object a line, with `step` and `title`."""
+        return self.path / "texts.jsonl"
+
+    @property
     def summary(self) -> Path:
         return self.path / "summary.json"
 

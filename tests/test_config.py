@@ -17,6 +17,7 @@ from rnntrain.config_files import (
     GROUPS,
     LIMIT_BYTES,
     OPTIONAL_GROUPS,
+    OTHER_GROUPS,
     choices,
     description,
     package_config_dir,
@@ -412,7 +413,7 @@ def test_composing_leaves_the_hydra_of_a_calling_program_alone() -> None:
 
 def test_optional_groups_are_groups() -> None:
     assert set(OPTIONAL_GROUPS) < set(GROUPS)
-    assert {folder.name for folder in package_config_dir().iterdir() if folder.is_dir()} <= set(GROUPS)
+    assert {folder.name for folder in package_config_dir().iterdir() if folder.is_dir()} <= {*GROUPS, *OTHER_GROUPS}
 
 
 def test_cells_of_a_stack_are_read_by_name_and_recorded_whole() -> None:

@@ -3,7 +3,8 @@
 What is in a ```bash or ```python block of docs/*.md is run as it stands, with two exceptions that a comment just before
 the block can ask for:
 
-- `<!-- in tests with: key=value … -->` adds overrides to each `rnntrain train` of the block, so that it takes seconds;
+- `<!-- in tests with: key=value … -->` adds overrides to each `rnntrain train` or `sweep` of the block, so that it
+  takes seconds;
 - `<!-- not in tests: REASON -->` leaves it out.
 """
 
@@ -25,14 +26,12 @@ _BLOCK = re.compile(
     r"^```(?P<language>bash|python)\n(?P<text>.*?)^```$",
     re.DOTALL | re.MULTILINE,
 )
-# `rnntrain train …` anywhere in a block gets the block's own overrides, whatever else stands on the line.
-_SHELL = """\
-set -eo pipefail
-rnntrain() {{
-  if [ "$1" = train ]; then shift; set -- train "$@" $IN_TESTS_WITH; fi
-  "{python}" -m rnntrain "$@"
-}}
-python() {{ "{python}" "$@"; }}
+# What `rnntrain` and `python` are while a page runs: `train` and `sweep` get the block's own overrides. A program, so
+# that a page may start it in the background and stop it by its number.
+_PROGRAM = """\
+#!/bin/bash
+case "$1" in train | sweep) set -- "$@" $IN_TESTS_WITH ;; esac
+exec "{python}" -m rnntrain "$@"
 """
 
 
@@ -58,10 +57,16 @@ def blocks_of(page: Path) -> list[Block]:
 def test_every_command_of_a_page_runs(page: Path, tmp_path: Path) -> None:
     variables = {name: value for name, value in environment().items() if name != "RNNTRAIN_DATA"}
     variables |= {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / ".cache"), "COLUMNS": "120"}
+    programs = tmp_path / ".programs"
+    programs.mkdir()
+    (programs / "rnntrain").write_text(_PROGRAM.format(python=sys.executable), encoding="utf-8")
+    (programs / "rnntrain").chmod(0o755)
+    (programs / "python").symlink_to(sys.executable)
+    variables["PATH"] = f"{programs}:{variables['PATH']}"
     for block in blocks_of(page):
         variables["IN_TESTS_WITH"] = block.overrides
-        shell = _SHELL.format(python=sys.executable)
-        command = ["bash", "-c", shell + block.text] if block.language == "bash" else [sys.executable, "-c", block.text]
+        shell = ["bash", "-eo", "pipefail", "-c", block.text]
+        command = shell if block.language == "bash" else [sys.executable, "-c", block.text]
         ended = subprocess.run(command, cwd=tmp_path, env=variables, capture_output=True, text=True, check=False)
         assert ended.returncode == 0, (
             f"{page.name}:\n{block.text}\n{ended.stdout[-2000:]}{os.linesep}{ended.stderr[-2000:]}"

@@ -7,10 +7,11 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from rnntrain.sweeps.leases import Lease
 from rnntrain.sweeps.points import Point, SeedRun, recorded, seeds_note
 from rnntrain.sweeps.process import Outcome, Progress, RunProcess
 from rnntrain.sweeps.slots import Slots
-from rnntrain.sweeps.study import DONE_STATES, Lease, Study
+from rnntrain.sweeps.study import DONE_STATES, Study
 from rnntrain.sweeps.view import Snapshot, View
 
 TICK_SECONDS = 0.2  # between two looks at what runs report
@@ -71,6 +72,7 @@ class Scheduler:
     def _turn(self) -> bool:
         """Do what is due; return whether there is anything left to wait for."""
         self._read_progress()
+        self._end_points()  # before new points are drawn, which may learn from these
         limit = self.settings.max_minutes
         if limit is not None and time.monotonic() - self._began >= 60 * limit:
             self.stop("max_minutes")
@@ -78,7 +80,6 @@ class Scheduler:
             self._fill()
         else:
             self._tell_all_to_stop()
-        self._end_points()
         if self.view.due():
             self.view.show(self._snapshot())
         if self._running():
@@ -263,6 +264,6 @@ class Scheduler:
 
     def _snapshot(self) -> Snapshot:
         running = [(run.name, run.progress.step, run.progress.value) for run in self._running()]
-        states = [trial.state.name for trial in self.study.trials()]
+        states = [trial.state.name for trial in self.study.standing()]
         counts = {name: states.count(name.upper()) for name in ("complete", "pruned", "fail")}
         return Snapshot(self.plan.trials, counts["complete"], counts["pruned"], counts["fail"], running)
