@@ -28,7 +28,7 @@ from rnntrain.optim import load_weights
 from rnntrain.recorded import anywhere, checkpoint_of, codec_of, config_of
 from rnntrain.run import RunDir, open_run
 from rnntrain.sample import SamplingOptions, stream_text
-from rnntrain.saved_state import MISFITS, codec_in
+from rnntrain.saved_state import MISFITS, codec_in, step_in
 from rnntrain.tasks.base import Carry, Task
 
 if TYPE_CHECKING:
@@ -126,13 +126,13 @@ def load(path: Path | str, overrides: Sequence[str] = ()) -> Loaded:
     config = anywhere(config_of(run, overrides, (*READABLE, *READING)), overrides)
     tree = load_checkpoint(checkpoint_of(Path(path), run))
     task: Task = config.task.build()
-    codec = codec_in(tree, task)
+    codec, step = codec_in(tree, task), step_in(tree)
     set_threads(config.top.threads)
     library.choose(config.top.kernels)
     device = choose_device(config.device, "float32")
     model = build_model(config, task, codec).to(device)
     _load_best_weights(model, tree, run)
-    return Loaded(run, config, task, model.eval(), codec, tree["trainer"]["step"])
+    return Loaded(run, config, task, model.eval(), codec, step)
 
 
 @dataclass
