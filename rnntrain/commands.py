@@ -7,39 +7,44 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from rnntrain import config as configs
 from rnntrain.build import Experiment, build
+from rnntrain.bundling.seal import refuse_bundle
 from rnntrain.checkpoint import CheckpointWriteError, checkpoint_name, load_checkpoint
 from rnntrain.config import Config
+from rnntrain.contained import check_contained
 from rnntrain.durable import remove_stale
 from rnntrain.errors import Interrupted, NonFiniteError, UserError
 from rnntrain.evaluation import evaluate_finally
-from rnntrain.generators import restore_generators
 from rnntrain.gradient_log import GradientLog
 from rnntrain.interrupt import StopRequests
 from rnntrain.logger import Logger
-from rnntrain.looking_closer import SOUNDS, last_pictures, learnt_vectors, looking_closer
+from rnntrain.looking_closer import last_pictures, leave_sounds_and_vectors, looking_closer
+from rnntrain.metrics_file import truncate_after_step
 from rnntrain.native import library
+from rnntrain.optim import load_weights
 from rnntrain.out_of_memory import OutOfMemory, memory_explained
-from rnntrain.projector import write_embeddings
 from rnntrain.recorded import (
     as_it_began,
+    bits_depend_on,
+    changes_of_bits,
     codec_of,
+    config_before,
     config_of,
     has_ended,
     latest_checkpoint,
     warn,
-    warn_of_changes,
+    was_never_saved,
 )
 from rnntrain.recorder import Recorder
 from rnntrain.retention import best_checkpoint
-from rnntrain.run import RunDir, create_run, open_run, record_resume, record_start, truncate_after_step, write_summary
+from rnntrain.run import RunDir, create_run, open_run, record_resume, record_start, write_summary
+from rnntrain.saved_state import restore
+from rnntrain.saving import check_room, coming_bytes
 from rnntrain.shown_texts import drop_texts_after
 from rnntrain.summary import Summary
 from rnntrain.threads import fastest_threads
-from rnntrain.trainer import load_weights
 
 # What may change when a run goes on: its limits and where it computes. All else would make it another run.
 RESUMABLE = ("trainer.", "device", "threads", "kernels", "plugins", "data.path", "deterministic")
@@ -72,6 +77,7 @@ def train(config: Config, *, quiet: bool = False, stop: StopRequests | None = No
         if config.top.threads == "auto":
             experiment.threads = fastest_threads(experiment.trainer, config.top.precision)
     settings = config.run
+    _check_room(experiment, Path(settings.root if settings.dir is None else settings.dir))
     run = create_run(
         Path(settings.root),
         str(settings.group),
@@ -79,16 +85,25 @@ def train(config: Config, *, quiet: bool = False, stop: StopRequests | None = No
         None if settings.dir is None else Path(settings.dir),
     )
     with run.lock():
-        record_start(run, configs.to_yaml(config.plain), experiment.data.fingerprint())
+        bits = bits_depend_on(experiment)
+        record_start(run, configs.to_yaml(config.plain), experiment.data.fingerprint(), bits_depend_on=bits)
         return _run_to_end(experiment, run, resumed_at=None, quiet=quiet, stop=stop)
 
 
 def resume(
-    path: Path, overrides: Sequence[str] = (), *, quiet: bool = False, stop: StopRequests | None = None
+    path: Path,
+    overrides: Sequence[str] = (),
+    *,
+    quiet: bool = False,
+    strict: bool = False,
+    stop: StopRequests | None = None,
 ) -> Trained:
     """Go on with a run in its own folder from its newest checkpoint that verifies.
 
+    One that was killed before its first save begins again, in its folder.
+
     Args:
+        strict: refuse where the run would not be, to the bit, the one that never stopped.
         stop: what else than a signal may ask the run to stop.
 
     Raises:
@@ -96,29 +111,42 @@ def resume(
         Interrupted: after a signal; the run has been saved.
     """
     run = open_run(path)
+    refuse_bundle(run.path)
     with run.lock():
+        check_contained(run)
         remove_stale(run.path)
+        remove_stale(run.nonfinite)
         config = as_it_began(run, config_of(run, overrides, RESUMABLE))
-        checkpoint = latest_checkpoint(run)
-        tree = load_checkpoint(checkpoint)
+        checkpoint = None if was_never_saved(run) else latest_checkpoint(run)
+        tree = None if checkpoint is None else load_checkpoint(checkpoint)
         with memory_explained():
-            experiment = build(config, codec=codec_of(config, tree))
-        warn_of_changes(run, experiment)
-        _restore(experiment, tree, checkpoint)
+            experiment = build(config, codec=None if tree is None else codec_of(config, tree))
+        inexact = changes_of_bits(run, experiment)
+        if checkpoint is not None and tree is not None:
+            inexact = [*inexact, *restore(experiment, tree, checkpoint)]
         _refuse_if_ended(run, experiment)
+        _check_room(experiment, run.checkpoints)
+        if strict and (inexact := [*inexact, *_follows_the_clock(experiment)]):
+            raise UserError(f"{run.path}: --strict: {'; '.join(inexact)}. Mend that, or go on without --strict")
+        for line in inexact:
+            warn(line)
         truncate_after_step(run.metrics, experiment.trainer.step)
         drop_texts_after(run.texts, experiment.trainer.step)
-        record_resume(run, configs.to_yaml(config.plain), experiment.trainer.step)
+        bits = bits_depend_on(experiment)
+        before = config_before(run, config)
+        record_resume(run, configs.to_yaml(config.plain), experiment.trainer.step, bits, before)
         return _run_to_end(experiment, run, resumed_at=experiment.trainer.step, quiet=quiet, stop=stop)
 
 
-def _restore(experiment: Experiment, tree: dict[str, Any], checkpoint: Path) -> None:
-    try:
-        experiment.trainer.load_state_dict(tree["trainer"])
-    except (RuntimeError, ValueError, KeyError) as error:
-        raise UserError(f"{checkpoint}: does not fit the run's config: {' '.join(str(error).split())[:200]}") from error
-    for warning in restore_generators(tree["generators"]):
-        warn(warning)
+def _check_room(experiment: Experiment, folder: Path) -> None:
+    check_room(folder, coming_bytes(experiment.trainer), experiment.config.trainer.keep_checkpoints, warn)
+
+
+def _follows_the_clock(experiment: Experiment) -> list[str]:
+    settings = experiment.config.trainer
+    if settings.max_steps is None and settings.max_epochs is None and settings.max_minutes is not None:
+        return ["its only limit is trainer.max_minutes, and a clock never repeats"]
+    return []
 
 
 def _refuse_if_ended(run: RunDir, experiment: Experiment) -> None:
@@ -140,20 +168,13 @@ def _run_to_end(
     experiment: Experiment, run: RunDir, *, resumed_at: int | None, quiet: bool, stop: StopRequests | None
 ) -> Trained:
     trainer, config = experiment.trainer, experiment.config
-    logger = Logger(
-        run.metrics,
-        run.tensorboard,
-        unit=experiment.data.unit,
-        resumed_at=resumed_at,
-        quiet=quiet,
-        texts_path=run.texts,
-    )
-    gradient_log = GradientLog() if config.top.diagnose == "gradients" else None
-    recorder = Recorder(run, logger, config.trainer.keep_checkpoints, gradient_log)
+    recorder = recorder_of(experiment, run, resumed_at=resumed_at, quiet=quiet)
+    logger = recorder.logger
     trainer.watcher = looking_closer(recorder, logger, run, config.top.diagnose)
     _announce(experiment, run, logger, resumed_at)
     with _ending(experiment, run), closing(logger), memory_explained(trainer), recorder.saver:
         with stop or StopRequests() as requests:
+            requests.stop_after(config.trainer.stop_after_minutes)
             reason = trainer.fit(requests.reason)
         if requests.reason() is not None:
             write_summary(run, _summarise(experiment, requests.status, reason, {}).to_json())
@@ -167,11 +188,24 @@ def _run_to_end(
         pictures = evaluate_finally(experiment, summary) | last_pictures(experiment)
         logger.pictures(trainer.step, {title: draw() for title, draw in pictures.items()}, run.pictures)
         logger.texts(trainer.step, summary.texts, final=True)
-        logger.sounds(trainer.step, experiment.data.sounds("val", SOUNDS))
-        write_embeddings(run.tensorboard, learnt_vectors(experiment))
+        leave_sounds_and_vectors(experiment, logger, run)
         logger.hyperparameters(configs.flatten(config.plain), summary.metrics)
         write_summary(run, summary.to_json())
     return Trained(run, experiment, summary)
+
+
+def recorder_of(experiment: Experiment, run: RunDir, *, resumed_at: int | None, quiet: bool) -> Recorder:
+    """Return what writes down in the folder of a run what its trainer does."""
+    logger = Logger(
+        run.metrics,
+        run.tensorboard,
+        unit=experiment.data.unit,
+        resumed_at=resumed_at,
+        quiet=quiet,
+        texts_path=run.texts,
+    )
+    gradient_log = GradientLog() if experiment.config.top.diagnose == "gradients" else None
+    return Recorder(run, logger, experiment.config.trainer.keep_checkpoints, gradient_log)
 
 
 @contextmanager

@@ -65,6 +65,11 @@ def resume(arguments: list[str]) -> int:
     parser.add_argument(
         "overrides", nargs="*", metavar="key=value", help="raised limits, such as trainer.max_steps=10000"
     )
+    parser.add_argument(
+        "--strict",
+        action="store_true",
+        help="refuse where threads, torch, device … make other bits",
+    )
     parser.add_argument("--quiet", action="store_true", help="show no progress")
     options = parse(parser, arguments)
     if options.run is not None and "=" in options.run and not os.path.exists(options.run):
@@ -74,7 +79,7 @@ def resume(arguments: list[str]) -> int:
     from rnntrain import commands, recorded
 
     run = recorded.latest_interrupted() if options.run is None else Path(options.run)
-    trained = commands.resume(run, options.overrides, quiet=options.quiet)
+    trained = commands.resume(run, options.overrides, quiet=options.quiet, strict=options.strict)
     print("\n".join(commands.closing_lines(trained)))
     return DONE
 
