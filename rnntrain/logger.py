@@ -211,7 +211,8 @@ class Logger:
             from torch.utils.tensorboard import SummaryWriter
 
             self._writer = SummaryWriter(str(self._tensorboard_dir), purge_step=self._purge_step)
-            self._writer.add_custom_scalars(LAYOUT)
+            if self._purge_step is None:  # it stands once, however often a run is resumed
+                self._writer.add_custom_scalars(LAYOUT)
         return self._writer
 
     def _line(self, text: str) -> None:
