@@ -20,12 +20,11 @@ from rnntrain.evaluation import evaluate_finally
 from rnntrain.gradient_log import GradientLog
 from rnntrain.interrupt import StopRequests
 from rnntrain.logger import Logger
-from rnntrain.looking_closer import SOUNDS, last_pictures, learnt_vectors, looking_closer
+from rnntrain.looking_closer import last_pictures, leave_sounds_and_vectors, looking_closer
 from rnntrain.metrics_file import truncate_after_step
 from rnntrain.native import library
 from rnntrain.optim import load_weights
 from rnntrain.out_of_memory import OutOfMemory, memory_explained
-from rnntrain.projector import write_embeddings
 from rnntrain.recorded import (
     as_it_began,
     bits_depend_on,
@@ -189,8 +188,7 @@ def _run_to_end(
         pictures = evaluate_finally(experiment, summary) | last_pictures(experiment)
         logger.pictures(trainer.step, {title: draw() for title, draw in pictures.items()}, run.pictures)
         logger.texts(trainer.step, summary.texts, final=True)
-        logger.sounds(trainer.step, experiment.data.sounds("val", SOUNDS))
-        write_embeddings(run.tensorboard, learnt_vectors(experiment))
+        leave_sounds_and_vectors(experiment, logger, run)
         logger.hyperparameters(configs.flatten(config.plain), summary.metrics)
         write_summary(run, summary.to_json())
     return Trained(run, experiment, summary)
