@@ -7,7 +7,19 @@ import os
 import sys
 from collections.abc import Sequence
 
-from rnntrain.errors import DONE, INTERRUPTED, OUR_FAULT, USER_MISTAKE, Interrupted, NonFiniteError, UserError, closest
+from rnntrain.errors import (
+    DONE,
+    INTERRUPTED,
+    OUR_FAULT,
+    USER_MISTAKE,
+    Finished,
+    Followed,
+    Interrupted,
+    NonFiniteError,
+    PartnerLost,
+    UserError,
+    closest,
+)
 from rnntrain.verbs import VERBS, usage
 
 KILLED_BY_CTRL_C = 130
@@ -29,6 +41,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _end(error, debug, f"rnntrain: error: {error}", USER_MISTAKE)
     except Interrupted as error:
         return _end(None, debug, f"rnntrain: {error}", INTERRUPTED)
+    except PartnerLost as error:
+        return _end(error, debug, f"rnntrain: error: {error}", OUR_FAULT)
+    except Finished as done:
+        print(f"rnntrain: {done}")
+        return DONE
+    except Followed as end:
+        return end.code
     except KeyboardInterrupt:
         return _end(None, debug, "rnntrain: stopped at once; a run's last checkpoint stands", KILLED_BY_CTRL_C)
     except BrokenPipeError:  # the reader of our output has gone, as `| head` does
@@ -45,6 +64,9 @@ def _end(error: BaseException | None, debug: bool, message: str, code: int) -> i
         import traceback
 
         traceback.print_exception(error)
+    rank = os.environ.get("RANK", "0")
+    if rank.isdecimal() and int(rank):  # of several processes, whose first says the same, or waits for this one
+        message = f"[process {rank}] {message}"
     print(_on_one_line(message), file=sys.stderr)
     return code
 

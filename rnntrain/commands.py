@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rnntrain import config as configs
+from rnntrain import distributed
 from rnntrain.build import Experiment, build
-from rnntrain.checkpoint import CheckpointWriteError, checkpoint_name, load_checkpoint
+from rnntrain.checkpoint import CheckpointWriteError, checkpoint_name, find_checkpoints, load_checkpoint
 from rnntrain.config import Config
 from rnntrain.durable import remove_stale
-from rnntrain.errors import Interrupted, NonFiniteError, UserError
+from rnntrain.errors import Finished, Interrupted, NonFiniteError, UserError
 from rnntrain.evaluation import evaluate_finally
-from rnntrain.generators import restore_generators
+from rnntrain.following import follow
 from rnntrain.gradient_log import GradientLog
 from rnntrain.interrupt import StopRequests
+from rnntrain.job import run_of_this_job
 from rnntrain.logger import Logger
 from rnntrain.native import library
 from rnntrain.out_of_memory import OutOfMemory, memory_explained
@@ -34,6 +36,7 @@ from rnntrain.recorded import (
 from rnntrain.recorder import Recorder
 from rnntrain.retention import best_checkpoint
 from rnntrain.run import RunDir, create_run, open_run, record_resume, record_start, truncate_after_step, write_summary
+from rnntrain.settings import RunSettings
 from rnntrain.summary import Summary
 from rnntrain.threads import fastest_threads
 from rnntrain.trainer import load_weights
@@ -44,11 +47,16 @@ RESUMABLE = ("trainer.", "device", "threads", "kernels", "plugins", "data.path",
 
 @dataclass
 class Trained:
-    """A run that has come to its end, with the model in memory."""
+    """A run that has come to its end, with the model in memory.
+
+    Attributes:
+        writes: True in the one process that writes the run, of those that trained it together.
+    """
 
     run: RunDir
     experiment: Experiment
     summary: Summary
+    writes: bool = True
 
 
 # -- training ---
@@ -64,20 +72,40 @@ def train(config: Config, *, quiet: bool = False, stop: StopRequests | None = No
         UserError: for what the user can mend.
         Interrupted: after a signal; the run has been saved.
     """
-    with memory_explained():
-        experiment = build(config)
-        if config.top.threads == "auto":
-            experiment.threads = fastest_threads(experiment.trainer, config.top.precision)
-    settings = config.run
-    run = create_run(
+    with distributed.joined(config.device):
+        before = distributed.from_first(lambda: _begun_before(config))
+        if before is not None:
+            return _resume(RunDir(Path(before)), (), quiet=quiet, stop=stop, from_start=True)
+        with memory_explained():
+            experiment = build(config)
+            if config.top.threads == "auto":
+                experiment.threads = fastest_threads(experiment.trainer, config.top.precision)
+        distributed.check_alike({"config": config.plain, "data": experiment.data.fingerprint()})
+        run = RunDir(Path(distributed.from_first(lambda: str(_new_run(config.run).path))))
+        with _written_by_first(run):
+            if distributed.rank() == 0:
+                record_start(run, configs.to_yaml(config.plain), experiment.data.fingerprint())
+            return _run_to_end(experiment, run, resumed_at=None, quiet=quiet, stop=stop)
+
+
+def _begun_before(config: Config) -> str | None:
+    run = run_of_this_job(config)
+    if run is not None and has_ended(run):
+        raise Finished(f"{run.path}: has come to its end before")
+    return None if run is None else str(run.path)
+
+
+def _new_run(settings: RunSettings) -> RunDir:
+    return create_run(
         Path(settings.root),
         str(settings.group),
         settings.name,
         None if settings.dir is None else Path(settings.dir),
     )
-    with run.lock():
-        record_start(run, configs.to_yaml(config.plain), experiment.data.fingerprint())
-        return _run_to_end(experiment, run, resumed_at=None, quiet=quiet, stop=stop)
+
+
+def _written_by_first(run: RunDir) -> AbstractContextManager[None]:
+    return run.lock() if distributed.rank() == 0 else nullcontext()
 
 
 def resume(
@@ -93,19 +121,40 @@ def resume(
         Interrupted: after a signal; the run has been saved.
     """
     run = open_run(path)
-    with run.lock():
-        remove_stale(run.path)
-        config = as_it_began(run, config_of(run, overrides, RESUMABLE))
-        checkpoint = latest_checkpoint(run)
-        tree = load_checkpoint(checkpoint)
+    with distributed.joined(config_of(run, overrides, RESUMABLE).device):
+        return _resume(run, overrides, quiet=quiet, stop=stop)
+
+
+def _resume(
+    run: RunDir, overrides: Sequence[str], *, quiet: bool, stop: StopRequests | None, from_start: bool = False
+) -> Trained:
+    """Go on from the newest checkpoint; `from_start` allows that there is none yet."""
+    config = as_it_began(run, config_of(run, overrides, RESUMABLE))
+    with _written_by_first(run):
+        checkpoint = distributed.from_first(lambda: _newest(run, from_start))
+        tree = None if checkpoint is None else load_checkpoint(Path(checkpoint))
         with memory_explained():
-            experiment = build(config, codec=codec_of(config, tree))
-        warn_of_changes(run, experiment)
-        _restore(experiment, tree, checkpoint)
-        _refuse_if_ended(run, experiment)
-        truncate_after_step(run.metrics, experiment.trainer.step)
-        record_resume(run, configs.to_yaml(config.plain), experiment.trainer.step)
+            experiment = build(config, codec=None if tree is None else codec_of(config, tree))
+        distributed.check_alike({"config": config.plain, "data": experiment.data.fingerprint()})
+        if tree is not None:
+            _restore(experiment, tree, Path(str(checkpoint)))
+        distributed.from_first(lambda: _note_resume(run, experiment))
         return _run_to_end(experiment, run, resumed_at=experiment.trainer.step, quiet=quiet, stop=stop)
+
+
+def _newest(run: RunDir, from_start: bool) -> str | None:
+    remove_stale(run.path)
+    if from_start and not find_checkpoints(run.checkpoints):
+        return None
+    return str(latest_checkpoint(run))
+
+
+def _note_resume(run: RunDir, experiment: Experiment) -> None:
+    step = experiment.trainer.step
+    warn_of_changes(run, experiment)
+    _refuse_if_ended(run, experiment)
+    truncate_after_step(run.metrics, step)
+    record_resume(run, configs.to_yaml(experiment.config.plain), step)
 
 
 def _restore(experiment: Experiment, tree: dict[str, Any], checkpoint: Path) -> None:
@@ -113,7 +162,7 @@ def _restore(experiment: Experiment, tree: dict[str, Any], checkpoint: Path) -> 
         experiment.trainer.load_state_dict(tree["trainer"])
     except (RuntimeError, ValueError, KeyError) as error:
         raise UserError(f"{checkpoint}: does not fit the run's config: {' '.join(str(error).split())[:200]}") from error
-    for warning in restore_generators(tree["generators"]):
+    for warning in distributed.restore_own_generators(tree):
         warn(warning)
 
 
@@ -136,6 +185,10 @@ def _run_to_end(
     experiment: Experiment, run: RunDir, *, resumed_at: int | None, quiet: bool, stop: StopRequests | None
 ) -> Trained:
     trainer, config = experiment.trainer, experiment.config
+    if distributed.rank() > 0:
+        summary = _summarise(experiment, "finished", "", {})
+        follow(experiment, run, summary)
+        return Trained(run, experiment, summary, writes=False)
     logger = Logger(run.metrics, run.tensorboard, unit=experiment.data.unit, resumed_at=resumed_at, quiet=quiet)
     gradient_log = GradientLog() if config.top.diagnose == "gradients" else None
     recorder = Recorder(run, logger, config.trainer.keep_checkpoints, gradient_log)
@@ -144,7 +197,7 @@ def _run_to_end(
     with _ending(experiment, run), closing(logger), memory_explained(trainer), recorder.saver:
         with stop or StopRequests() as requests:
             reason = trainer.fit(requests.reason)
-        if requests.reason() is not None:
+        if distributed.agreed(requests.reason()) is not None:
             write_summary(run, _summarise(experiment, requests.status, reason, {}).to_json())
             raise Interrupted(f"{reason}: saved at step {trainer.step:,}; go on with: rnntrain resume {_quoted(run)}")
         trainer.finish()
@@ -152,6 +205,7 @@ def _run_to_end(
             load_weights(experiment.model, load_checkpoint(best_checkpoint(run.checkpoints))["trainer"])
         elif trainer.average is not None:
             trainer.average.swap()
+        distributed.copy_from_first(list(experiment.model.parameters()))
         summary = _summarise(experiment, "finished", reason, {})
         pictures = evaluate_finally(experiment, summary)
         logger.pictures(trainer.step, {title: draw() for title, draw in pictures.items()}, run.pictures)

@@ -16,9 +16,13 @@ class StopRequests:
     """Within this context the signals that ask a program to stop are remembered; `reason` says which came.
 
     Signals can only be caught in the main thread; in any other, none is.
+
+    Args:
+        quiet: say nothing when one comes.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, quiet: bool = False) -> None:
+        self._quiet = quiet
         self._received: str | None = None
         self._asked: tuple[str, Literal["interrupted", "pruned"]] | None = None
         self._previous: dict[int, Any] = {}
@@ -57,5 +61,7 @@ class StopRequests:
             raise KeyboardInterrupt
         self._received = signal.Signals(number).name
         # Not print: the signal may have come in the middle of one, and a stream must not be entered twice.
+        if self._quiet:
+            return
         with suppress(OSError):
             os.write(2, b"\nStopping after this step and saving; once more stops at once.\n")

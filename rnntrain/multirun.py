@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -31,6 +32,11 @@ def multirun(overrides: Sequence[str], config_dir: Path | None, config_name: str
     """
     from rnntrain.config_source import hydra_for
 
+    if os.environ.get("WORLD_SIZE", "1") not in ("", "1"):
+        raise UserError(
+            "-m: torchrun would start every run in each of its processes; start one torchrun for each combination, or "
+            "leave torchrun out and choose a launcher with hydra/launcher="
+        )
     prepared = prepare_overrides(overrides, config_dir, config_name, sweep=True)
     root = _check_ahead(prepared, config_dir, config_name)
     everything = [*_settings(root, prepared), *prepared]

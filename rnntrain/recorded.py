@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from rnntrain import config as configs
+from rnntrain import distributed
 from rnntrain.build import Experiment
 from rnntrain.checkpoint import CheckpointError, latest_valid
 from rnntrain.config import Config
@@ -117,7 +118,12 @@ def warn_of_changes(run: RunDir, experiment: Experiment) -> None:
 def _bits_depend_on(experiment: Experiment) -> dict[str, Any]:
     import torch
 
-    return {"torch": str(torch.__version__), "threads": experiment.threads, "kernels": experiment.kernels}
+    return {
+        "torch": str(torch.__version__),
+        "threads": experiment.threads,
+        "kernels": experiment.kernels,
+        "processes": distributed.world_size(),
+    }
 
 
 def warn(text: str) -> None:

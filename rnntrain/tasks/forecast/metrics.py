@@ -16,6 +16,21 @@ from rnntrain.tasks.forecast.outputs import Forecast, Output, pinball
 from rnntrain.tasks.forecast.units import Units
 
 PERCENT = 100.0
+# What is summed up for each step of the horizon, of point forecasts and of quantiles.
+POINTS = (
+    "count",
+    "scaled_square",
+    "scaled_error",
+    "error",
+    "square",
+    "last_value_error",
+    "shares",
+    "positive",
+    "symmetric",
+    "relative",
+    "relative_count",
+)
+QUANTILES = ("pinball", "scaled_pinball")
 
 
 class ForecastMetrics(Metrics):
@@ -24,7 +39,9 @@ class ForecastMetrics(Metrics):
     def __init__(self, codec: SeriesCodec, output: Output) -> None:
         self._units, self._output, self._horizon = Units(codec), output, codec.layout.horizon
         self._loss, self._count = Sum(), Sum()
-        self._sums: dict[str, Tensor] = {}
+        quantiles = [_below(level) for level in output.levels] + [_band(share) for _, _, share in output.bands]
+        names = (*POINTS, *(QUANTILES if output.levels else ()), *quantiles)
+        self._sums = {name: Sum() for name in names}
 
     def update(self, output: Any, batch: Batch, loss_sum: Tensor, count: Tensor) -> None:
         assert isinstance(output, Forecast)
@@ -65,7 +82,7 @@ class ForecastMetrics(Metrics):
         # In units: the same as on the scale of the model, but for sums of returns.
         below_BSCQ = (truth_BSC[..., None] <= measured_BSCQ).to(torch.float64)
         for q, level in enumerate(levels):
-            self._add(f"below {level:g}", below_BSCQ[..., q])
+            self._add(_below(level), below_BSCQ[..., q])
         for low, high, share in self._output.bands:
             inside_BSC = (truth_BSC >= measured_BSCQ[..., low]) & (truth_BSC <= measured_BSCQ[..., high])
             self._add(_band(share), inside_BSC.to(torch.float64))
@@ -74,10 +91,13 @@ class ForecastMetrics(Metrics):
         """Add up the values of each step of the horizon."""
         sums_S = values_BSC.new_zeros(self._horizon, dtype=torch.float64)
         sums_S[: values_BSC.shape[1]] = values_BSC.to(torch.float64).sum((0, 2))
-        self._sums[name] = self._sums[name] + sums_S if name in self._sums else sums_S
+        self._sums[name].add(sums_S)
+
+    def sums(self) -> list[Sum]:
+        return [self._loss, self._count, *self._sums.values()]
 
     def compute(self) -> dict[str, float]:
-        totals = {name: float(sums_S.sum()) for name, sums_S in self._sums.items()}
+        totals = {name: float(each.array().sum()) for name, each in self._sums.items()}
         count = totals["count"]
         values = {
             "loss": self._loss.value() / self._count.value(),
@@ -104,9 +124,9 @@ class ForecastMetrics(Metrics):
 
     def by_step(self, name: str) -> list[float]:
         """Return the mean of a sum at each step of the horizon that was forecast."""
-        counts_S = self._sums["count"]
+        counts_S = self._sums["count"].array()
         known_S = counts_S > 0
-        means: list[float] = (self._sums[name][known_S] / counts_S[known_S]).tolist()
+        means: list[float] = (self._sums[name].array()[known_S] / counts_S[known_S]).tolist()
         return means
 
     def pictures(self) -> dict[str, Picture]:
@@ -117,10 +137,14 @@ class ForecastMetrics(Metrics):
             errors_S, naive_S = self.by_step("error"), self.by_step("last_value_error")
             shown["error by step"] = lambda: draw.error_by_step(errors_S, naive_S)
         if self._output.levels:
-            count = float(self._sums["count"].sum())
-            shares = [float(self._sums[f"below {level:g}"].sum()) / count for level in self._output.levels]
+            count = float(self._sums["count"].array().sum())
+            shares = [float(self._sums[_below(level)].array().sum()) / count for level in self._output.levels]
             shown["coverage"] = lambda: draw.coverage(self._output.levels, shares)
         return shown
+
+
+def _below(level: float) -> str:
+    return f"below {level:g}"
 
 
 def _band(share: float) -> str:
