@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from rnntrain import distributed
+from rnntrain.agreement import Agreement
 from rnntrain.batch import Batch
 from rnntrain.cells.base import State, map_state
 from rnntrain.data.base import DataSet
@@ -82,7 +83,7 @@ class Trainer:
         self._autocast = autocast(device, precision)
         self.guard = Guard(settings)
         self._module = distributed.parallel(model)
-        self._agreement = distributed.Agreement()
+        self._agreement = Agreement()
         self._should_stop: Callable[[], str | None] = lambda: None
         self.step = 0
         self.epoch = 0
