@@ -64,11 +64,16 @@ def _end(error: BaseException | None, debug: bool, message: str, code: int) -> i
         import traceback
 
         traceback.print_exception(error)
-    rank = os.environ.get("RANK", "0")
-    if rank.isdecimal() and int(rank):  # of several processes, whose first says the same, or waits for this one
-        message = f"[process {rank}] {message}"
+    if _is_follower():
+        message = f"[process {os.environ['RANK']}] {message}"
     print(_on_one_line(message), file=sys.stderr)
     return code
+
+
+def _is_follower() -> bool:
+    """Say whether this is one of several processes, and not the first."""
+    rank = os.environ.get("RANK", "")
+    return rank.isdecimal() and int(rank) > 0
 
 
 def _on_one_line(text: str) -> str:

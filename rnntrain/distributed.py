@@ -86,9 +86,11 @@ def _join(settings: DeviceSettings) -> Any:
         torch.cuda.set_device(local_device(settings).index)
         backend = "cpu:gloo,cuda:nccl"
     try:
-        store, _, _ = next(rendezvous("env://", number, size, timeout=timeout))
-        group_store = dist.PrefixStore("group", store)  # type: ignore[attr-defined]
-        dist.init_process_group(backend, store=group_store, rank=number, world_size=size, timeout=timeout)
+        shared, _, _ = next(rendezvous("env://", number, size, timeout=timeout))
+        # What processes that torchrun has replaced left there must not be taken for what the new ones say.
+        attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+        store = dist.PrefixStore(f"rnntrain/{attempt}", shared)  # type: ignore[attr-defined]
+        dist.init_process_group(backend, store=store, rank=number, world_size=size, timeout=timeout)
         _partners.meet([each["partner"] for each in gather({"partner": _partners.own(number)})], number)
     except (RuntimeError, ValueError) as error:  # torch's own are RuntimeErrors
         where = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
@@ -129,7 +131,9 @@ def _place() -> tuple[int, int]:
             raise UserError(f"{name}={value}: expected a number; start the processes with torchrun")
     number, size = int(values["RANK"]), int(values["WORLD_SIZE"])
     if number >= size:
-        raise UserError(f"RANK={number}, WORLD_SIZE={size}: ranks run from 0 to {size - 1}; start them with torchrun")
+        raise UserError(
+            f"RANK={number}, WORLD_SIZE={size}: ranks are below the number of processes; start them with torchrun"
+        )
     return number, size
 
 
