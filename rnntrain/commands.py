@@ -199,7 +199,8 @@ def _run_to_end(
             reason = trainer.fit(requests.reason)
         if distributed.agreed(requests.reason()) is not None:
             write_summary(run, _summarise(experiment, requests.status, reason, {}).to_json())
-            raise Interrupted(f"{reason}: saved at step {trainer.step:,}; go on with: rnntrain resume {_quoted(run)}")
+            text = f"{reason}: saved at step {trainer.step:,}; go on with: rnntrain resume {_quoted(run)}"
+            raise Interrupted(text, reason)
         trainer.finish()
         if config.trainer.restore_best and trainer.best.value is not None:
             load_weights(experiment.model, load_checkpoint(best_checkpoint(run.checkpoints))["trainer"])

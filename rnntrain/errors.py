@@ -19,7 +19,15 @@ class UserError(Exception):
 
 
 class Interrupted(Exception):
-    """The run was asked to stop; it has been saved and `rnntrain resume` continues it."""
+    """The run was asked to stop; it has been saved and `rnntrain resume` continues it.
+
+    Attributes:
+        reason: the name of the signal that came, or what else asked.
+    """
+
+    def __init__(self, message: str = "", reason: str | None = None) -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class Followed(Exception):

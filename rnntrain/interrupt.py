@@ -9,7 +9,9 @@ from contextlib import suppress
 from types import FrameType, TracebackType
 from typing import Any, Literal
 
-SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name))
+# By SIGUSR1 or SIGUSR2 a cluster says that it will soon take the machine back.
+_NAMES = ("SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2")
+SIGNALS = tuple(getattr(signal, name) for name in _NAMES if hasattr(signal, name))
 
 
 class StopRequests:

@@ -103,7 +103,8 @@ class Partners:
         unwatched, by_torchrun = self._unwatched, "TORCHELASTIC_RUN_ID" in os.environ
         while not unwatched.wait(LOOK_SECONDS):
             if by_torchrun and os.getppid() != parent:
-                os.kill(os.getpid(), signal.SIGTERM)  # the run saves and ends
+                if callable(signal.getsignal(signal.SIGTERM)):  # it trains: it saves and ends
+                    os.kill(os.getpid(), signal.SIGTERM)
                 self._end_after(SAVING_SECONDS, unwatched, "torchrun has ended; so does this process")
             if dead := self._gone():
                 self._end_after(GRACE_SECONDS, unwatched, self._ended(dead))
