@@ -12,7 +12,7 @@ from rnntrain.distributed import rank, world_size
 from rnntrain.interrupt import SIGNALS
 
 # What may be asked for; requests of any other name are told as the last.
-_REASONS = (*(number.name for number in SIGNALS), "asked")
+_REASONS = (*(number.name for number in SIGNALS), "stop_after_minutes", "asked")
 
 
 class Agreement:

@@ -39,6 +39,10 @@ class Beside:
             self._thread = None
         self.check()
 
+    def idle(self) -> bool:
+        """Say whether no job is under way, without waiting."""
+        return self._thread is None or not self._thread.is_alive()
+
     def check(self) -> None:
         """Raise the error of a job that has failed, once; cheap enough to ask at every step."""
         if self._error is not None:

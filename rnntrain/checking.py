@@ -196,6 +196,9 @@ def describe_type(annotation: Any) -> str:
 def shown(value: Any) -> str:
     """Return a value as the config writes it, cut to fit into a line and kept on it."""
     words = {"None": "null", "True": "true", "False": "false"}
-    text = str(list(value)) if isinstance(value, tuple) else words.get(str(value), str(value))
+    try:
+        text = str(list(value)) if isinstance(value, tuple) else words.get(str(value), str(value))
+    except ValueError:  # Python writes no whole number of more than 4,300 digits
+        text = "a number of thousands of digits"
     text = text if len(text) <= 60 else text[:57] + "…"
     return text.replace("\n", "\\n")

@@ -145,6 +145,7 @@ def verify_checkpoint(path: Path) -> Manifest:
     with _reading(path):
         manifest = _read_manifest(path)
         for name, record in manifest.files.items():
+            _check_size(name, record, JSON_LIMIT_BYTES if name == STATE else _memory_bytes())
             verify_file(path / name, record)
         return manifest
 
@@ -197,11 +198,16 @@ def _read_manifest(path: Path) -> Manifest:
 
 
 def _read_verified(path: Path, record: durable.FileRecord, limit_bytes: int) -> Tensor:
-    if record.size > limit_bytes:
-        raise Problem(f"{path.name} has {record.size:,} bytes; at most {limit_bytes:,} can be read here")
+    _check_size(path.name, record, limit_bytes)
     data = torch.empty(record.size, dtype=torch.uint8)
     verify_file(path, record, data.numpy().data)
     return data
+
+
+def _check_size(name: str, record: durable.FileRecord, limit_bytes: int) -> None:
+    """Refuse what could not be loaded before it is hashed: a sparse file of a terabyte takes no room, but hours."""
+    if record.size > limit_bytes:
+        raise Problem(f"{name} has {record.size:,} bytes; at most {limit_bytes:,} can be read here")
 
 
 @contextmanager

@@ -7,13 +7,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from rnntrain import config as configs
 from rnntrain import distributed
 from rnntrain.build import Experiment, build
-from rnntrain.checkpoint import CheckpointWriteError, checkpoint_name, find_checkpoints, load_checkpoint
+from rnntrain.bundling.seal import refuse_bundle
+from rnntrain.checkpoint import CheckpointWriteError, checkpoint_name, load_checkpoint
 from rnntrain.config import Config
+from rnntrain.contained import check_contained
 from rnntrain.durable import remove_stale
 from rnntrain.errors import Finished, Interrupted, NonFiniteError, UserError
 from rnntrain.evaluation import evaluate_finally
@@ -22,24 +23,29 @@ from rnntrain.gradient_log import GradientLog
 from rnntrain.interrupt import StopRequests
 from rnntrain.job import run_of_this_job
 from rnntrain.logger import Logger
+from rnntrain.metrics_file import truncate_after_step
 from rnntrain.native import library
+from rnntrain.optim import load_weights
 from rnntrain.out_of_memory import OutOfMemory, memory_explained
 from rnntrain.recorded import (
     as_it_began,
+    bits_depend_on,
+    changes_of_bits,
     codec_of,
+    config_before,
     config_of,
     has_ended,
     latest_checkpoint,
     warn,
-    warn_of_changes,
+    was_never_saved,
 )
 from rnntrain.recorder import Recorder
 from rnntrain.retention import best_checkpoint
-from rnntrain.run import RunDir, create_run, open_run, record_resume, record_start, truncate_after_step, write_summary
-from rnntrain.settings import RunSettings
+from rnntrain.run import RunDir, create_run, open_run, record_resume, record_start, write_summary
+from rnntrain.saved_state import restore
+from rnntrain.saving import check_room, coming_bytes
 from rnntrain.summary import Summary
 from rnntrain.threads import fastest_threads
-from rnntrain.trainer import load_weights
 
 # What may change when a run goes on: its limits and where it computes. All else would make it another run.
 RESUMABLE = ("trainer.", "device", "threads", "kernels", "plugins", "data.path", "deterministic")
@@ -72,19 +78,18 @@ def train(config: Config, *, quiet: bool = False, stop: StopRequests | None = No
         UserError: for what the user can mend.
         Interrupted: after a signal; the run has been saved.
     """
-    with distributed.joined(config.device):
+    with distributed.joined(lambda: config.device):
         before = distributed.from_first(lambda: _begun_before(config))
         if before is not None:
-            return _resume(RunDir(Path(before)), (), quiet=quiet, stop=stop, from_start=True)
+            return _resume(RunDir(Path(before)), (), quiet=quiet, strict=False, stop=stop)
         with memory_explained():
             experiment = build(config)
             if config.top.threads == "auto":
                 experiment.threads = fastest_threads(experiment.trainer, config.top.precision)
         distributed.check_alike({"config": config.plain, "data": experiment.data.fingerprint()})
-        run = RunDir(Path(distributed.from_first(lambda: str(_new_run(config.run).path))))
+        run = RunDir(Path(distributed.from_first(lambda: str(_new_run(experiment).path))))
         with _written_by_first(run):
-            if distributed.rank() == 0:
-                record_start(run, configs.to_yaml(config.plain), experiment.data.fingerprint())
+            distributed.from_first(lambda: _note_start(run, experiment))
             return _run_to_end(experiment, run, resumed_at=None, quiet=quiet, stop=stop)
 
 
@@ -95,7 +100,9 @@ def _begun_before(config: Config) -> str | None:
     return None if run is None else str(run.path)
 
 
-def _new_run(settings: RunSettings) -> RunDir:
+def _new_run(experiment: Experiment) -> RunDir:
+    settings = experiment.config.run
+    _check_room(experiment, Path(settings.root if settings.dir is None else settings.dir))
     return create_run(
         Path(settings.root),
         str(settings.group),
@@ -104,16 +111,29 @@ def _new_run(settings: RunSettings) -> RunDir:
     )
 
 
+def _note_start(run: RunDir, experiment: Experiment) -> None:
+    text, bits = configs.to_yaml(experiment.config.plain), bits_depend_on(experiment)
+    record_start(run, text, experiment.data.fingerprint(), bits_depend_on=bits)
+
+
 def _written_by_first(run: RunDir) -> AbstractContextManager[None]:
     return run.lock() if distributed.rank() == 0 else nullcontext()
 
 
 def resume(
-    path: Path, overrides: Sequence[str] = (), *, quiet: bool = False, stop: StopRequests | None = None
+    path: Path,
+    overrides: Sequence[str] = (),
+    *,
+    quiet: bool = False,
+    strict: bool = False,
+    stop: StopRequests | None = None,
 ) -> Trained:
     """Go on with a run in its own folder from its newest checkpoint that verifies.
 
+    One that was killed before its first save begins again, in its folder.
+
     Args:
+        strict: refuse where the run would not be, to the bit, the one that never stopped.
         stop: what else than a signal may ask the run to stop.
 
     Raises:
@@ -121,49 +141,61 @@ def resume(
         Interrupted: after a signal; the run has been saved.
     """
     run = open_run(path)
-    with distributed.joined(config_of(run, overrides, RESUMABLE).device):
-        return _resume(run, overrides, quiet=quiet, stop=stop)
+    refuse_bundle(run.path)
+    with distributed.joined(lambda: _contained_config(run, overrides).device):
+        return _resume(run, overrides, quiet=quiet, strict=strict, stop=stop)
 
 
-def _resume(
-    run: RunDir, overrides: Sequence[str], *, quiet: bool, stop: StopRequests | None, from_start: bool = False
-) -> Trained:
-    """Go on from the newest checkpoint; `from_start` allows that there is none yet."""
-    config = as_it_began(run, config_of(run, overrides, RESUMABLE))
+def _contained_config(run: RunDir, overrides: Sequence[str]) -> Config:
+    check_contained(run)
+    return config_of(run, overrides, RESUMABLE)
+
+
+def _resume(run: RunDir, overrides: Sequence[str], *, quiet: bool, strict: bool, stop: StopRequests | None) -> Trained:
     with _written_by_first(run):
-        checkpoint = distributed.from_first(lambda: _newest(run, from_start))
+        checkpoint = distributed.from_first(lambda: _newest(run))
+        config = as_it_began(run, _contained_config(run, overrides))
         tree = None if checkpoint is None else load_checkpoint(Path(checkpoint))
         with memory_explained():
             experiment = build(config, codec=None if tree is None else codec_of(config, tree))
         distributed.check_alike({"config": config.plain, "data": experiment.data.fingerprint()})
-        if tree is not None:
-            _restore(experiment, tree, Path(str(checkpoint)))
-        distributed.from_first(lambda: _note_resume(run, experiment))
+        inexact = changes_of_bits(run, experiment)
+        if checkpoint is not None and tree is not None:
+            inexact = [*inexact, *restore(experiment, tree, Path(checkpoint))]
+        distributed.from_first(lambda: _note_resume(run, experiment, inexact, strict))
         return _run_to_end(experiment, run, resumed_at=experiment.trainer.step, quiet=quiet, stop=stop)
 
 
-def _newest(run: RunDir, from_start: bool) -> str | None:
+def _newest(run: RunDir) -> str | None:
+    """Return the newest checkpoint; None of a run that was killed before its first."""
+    check_contained(run)
     remove_stale(run.path)
-    if from_start and not find_checkpoints(run.checkpoints):
-        return None
-    return str(latest_checkpoint(run))
+    remove_stale(run.nonfinite)
+    return None if was_never_saved(run) else str(latest_checkpoint(run))
 
 
-def _note_resume(run: RunDir, experiment: Experiment) -> None:
-    step = experiment.trainer.step
-    warn_of_changes(run, experiment)
+def _note_resume(run: RunDir, experiment: Experiment, inexact: list[str], strict: bool) -> None:
     _refuse_if_ended(run, experiment)
+    _check_room(experiment, run.checkpoints)
+    if strict and (inexact := [*inexact, *_follows_the_clock(experiment)]):
+        raise UserError(f"{run.path}: --strict: {'; '.join(inexact)}. Mend that, or go on without --strict")
+    for line in inexact:
+        warn(line)
+    step, config = experiment.trainer.step, experiment.config
     truncate_after_step(run.metrics, step)
-    record_resume(run, configs.to_yaml(experiment.config.plain), step)
+    before = config_before(run, config)
+    record_resume(run, configs.to_yaml(config.plain), step, bits_depend_on(experiment), before)
 
 
-def _restore(experiment: Experiment, tree: dict[str, Any], checkpoint: Path) -> None:
-    try:
-        experiment.trainer.load_state_dict(tree["trainer"])
-    except (RuntimeError, ValueError, KeyError) as error:
-        raise UserError(f"{checkpoint}: does not fit the run's config: {' '.join(str(error).split())[:200]}") from error
-    for warning in distributed.restore_own_generators(tree):
-        warn(warning)
+def _check_room(experiment: Experiment, folder: Path) -> None:
+    check_room(folder, coming_bytes(experiment.trainer), experiment.config.trainer.keep_checkpoints, warn)
+
+
+def _follows_the_clock(experiment: Experiment) -> list[str]:
+    settings = experiment.config.trainer
+    if settings.max_steps is None and settings.max_epochs is None and settings.max_minutes is not None:
+        return ["its only limit is trainer.max_minutes, and a clock never repeats"]
+    return []
 
 
 def _refuse_if_ended(run: RunDir, experiment: Experiment) -> None:
@@ -189,13 +221,13 @@ def _run_to_end(
         summary = _summarise(experiment, "finished", "", {})
         follow(experiment, run, summary)
         return Trained(run, experiment, summary, writes=False)
-    logger = Logger(run.metrics, run.tensorboard, unit=experiment.data.unit, resumed_at=resumed_at, quiet=quiet)
-    gradient_log = GradientLog() if config.top.diagnose == "gradients" else None
-    recorder = Recorder(run, logger, config.trainer.keep_checkpoints, gradient_log)
+    recorder = recorder_of(experiment, run, resumed_at=resumed_at, quiet=quiet)
+    logger = recorder.logger
     trainer.watcher = recorder
     _announce(experiment, run, logger, resumed_at)
     with _ending(experiment, run), closing(logger), memory_explained(trainer), recorder.saver:
         with stop or StopRequests() as requests:
+            requests.stop_after(config.trainer.stop_after_minutes)
             reason = trainer.fit(requests.reason)
         if distributed.agreed(requests.reason()) is not None:
             write_summary(run, _summarise(experiment, requests.status, reason, {}).to_json())
@@ -213,6 +245,13 @@ def _run_to_end(
         logger.hyperparameters(configs.flatten(config.plain), summary.metrics)
         write_summary(run, summary.to_json())
     return Trained(run, experiment, summary)
+
+
+def recorder_of(experiment: Experiment, run: RunDir, *, resumed_at: int | None, quiet: bool) -> Recorder:
+    """Return what writes down in the folder of a run what its trainer does."""
+    logger = Logger(run.metrics, run.tensorboard, unit=experiment.data.unit, resumed_at=resumed_at, quiet=quiet)
+    gradient_log = GradientLog() if experiment.config.top.diagnose == "gradients" else None
+    return Recorder(run, logger, experiment.config.trainer.keep_checkpoints, gradient_log)
 
 
 @contextmanager

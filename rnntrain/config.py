@@ -9,14 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rnntrain.checking import accepts, check_arguments, shown
-from rnntrain.config_files import choices, read_choice
+from rnntrain.checking import accepts, check_arguments, check_value, shown
+from rnntrain.config_files import check_growth, choices, read_choice
 from rnntrain.config_files import from_yaml as from_yaml
 from rnntrain.config_files import to_yaml as to_yaml
 from rnntrain.errors import UserError, closest
 from rnntrain.overrides import PLAIN_SECTIONS, TARGET_SECTIONS, TOP_KEYS, prepare_overrides, section
 from rnntrain.overrides import flatten as flatten
 from rnntrain.overrides import override as override
+from rnntrain.ranges import LayerCount
 from rnntrain.settings import DeviceSettings, RunSettings, TopSettings, TrainerSettings
 from rnntrain.targets import SLOTS, import_plugins, resolve_target
 
@@ -86,6 +87,7 @@ def compose(overrides: Sequence[str], config_dir: Path | None = None, config_nam
     with mistakes_as_user_errors(), hydra_for(config_dir):
         prepared = prepare_overrides(overrides, config_dir, config_name)
         composed = hydra_compose(config_name, prepared)
+        check_growth(OmegaConf.to_container(composed, resolve=False))  # first of all: whatever looks at it resolves it
         missing = OmegaConf.missing_keys(composed)
         if missing:
             raise UserError(f"{min(missing)}: not given; set {min(missing)}=…")
@@ -108,6 +110,8 @@ def mistakes_as_user_errors() -> Iterator[None]:
     except InterpolationKeyError as error:
         text = " ".join(str(error).split()).partition(" full_key")[0]
         raise UserError(f"{error.full_key}: {text}: only what a config file states can be referred to") from error
+    except RecursionError as error:
+        raise UserError("the config: its files or values refer to each other without end; part them") from error
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(" ".join(str(error).split())[:400]) from error
 
@@ -177,7 +181,7 @@ def _cells(model_values: dict[str, Any], model: Component, plugins: Sequence[str
         return ()
     if not isinstance(values, list) or not values or not all(isinstance(each, dict) for each in values):
         raise UserError(f"model.cells={shown(values)}: expected a list of cells, one a layer, such as [lstm, gru]")
-    model.arguments.setdefault("num_layers", len(values))
+    model.arguments.setdefault("num_layers", check_value("model.cells: their number", LayerCount, len(values)))
     return tuple(_component("model.cell", each, plugins) for each in values)
 
 

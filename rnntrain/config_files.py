@@ -25,6 +25,7 @@ GROUPS = (
 OPTIONAL_GROUPS = ("experiment", "debug")
 LIMIT_BYTES = 1 << 16
 LIMIT_DEPTH = 30
+LIMIT_RESOLVED = 1 << 20  # signs of a whole config, once every `${…}` stands for what it names
 
 _REFERENCE = re.compile(r"\$\{[^${}:]*\}")
 _NUMBER_TO_HYDRA = re.compile(r"[-+]?[0-9._]+[eE][-+]?[0-9]+")
@@ -39,7 +40,8 @@ def package_config_dir() -> Path:
 def choices(group: str, config_dir: Path | None = None) -> list[str]:
     """Return the names that a config group offers."""
     folders = [package_config_dir(), *([config_dir] if config_dir else [])]
-    return sorted({path.stem for folder in folders for path in (folder / group).glob("*.yaml")})
+    # A pipe or a device would be passed over by Hydra without a word.
+    return sorted({path.stem for folder in folders for path in (folder / group).glob("*.yaml") if path.is_file()})
 
 
 def read_choice(group: str, name: str, config_dir: Path | None = None) -> dict[str, Any]:
@@ -204,3 +206,59 @@ def check_references(text: str, source: str) -> None:
             f"{source}: ${{…}} may only name another value of the config, as in ${{model.hidden_size}}; "
             "write the value itself"
         )
+
+
+def check_growth(plain: Any) -> None:
+    """Refuse a config whose `${…}`, each of several others, would grow without bound once they are resolved.
+
+    Raises:
+        UserError: it would hold more than `LIMIT_RESOLVED` signs.
+    """
+    _Growth(plain).size(())
+
+
+class _Growth:
+    """Counts the signs of a config's values as they will be resolved, without resolving them."""
+
+    def __init__(self, plain: Any) -> None:
+        self._plain = plain
+        self._sizes: dict[tuple[str, ...], int] = {}
+
+    def size(self, path: tuple[str, ...]) -> int:
+        if path not in self._sizes:
+            self._sizes[path] = 0  # a value that leads back to itself is OmegaConf's to refuse
+            self._sizes[path] = self._count(path, self._at(path))
+            if self._sizes[path] > LIMIT_RESOLVED:
+                raise UserError(
+                    f"{'.'.join(path)[:100] or 'the config'}: its ${{…}} come to more than {LIMIT_RESOLVED:,} signs; "
+                    "write the value out"
+                )
+        return self._sizes[path]
+
+    def _count(self, path: tuple[str, ...], value: Any) -> int:
+        if isinstance(value, dict):
+            return sum(len(str(key)) + self.size((*path, str(key))) for key in value)
+        if isinstance(value, list):
+            return sum(self.size((*path, str(place))) for place in range(len(value)))
+        text = value if isinstance(value, str) else ""
+        named = _REFERENCE.findall(text)
+        return max(1, len(text)) + sum(self.size(_path_of(path, reference[2:-1])) for reference in named)
+
+    def _at(self, path: tuple[str, ...]) -> Any:
+        value = self._plain
+        for key in path:
+            if isinstance(value, dict):
+                value = next((inner for name, inner in value.items() if str(name) == key), None)
+            elif isinstance(value, list) and key.isdecimal() and int(key) < len(value):
+                value = value[int(key)]
+            else:
+                return None
+        return value
+
+
+def _path_of(path: tuple[str, ...], reference: str) -> tuple[str, ...]:
+    """Return the place that a reference at `path` names: from the top, or relative where it begins with points."""
+    name = reference.strip().lstrip(".")
+    points = len(reference.strip()) - len(name)
+    above = path[: len(path) - points] if points else ()
+    return (*above, *(key.rstrip("]") for key in name.replace("[", ".").split(".") if key))

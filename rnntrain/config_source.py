@@ -53,6 +53,10 @@ def _check_own(text: str, source: str) -> None:
     # Hydra would import the packages that a search path names.
     if isinstance(plain, dict) and isinstance(plain.get("hydra"), dict) and "searchpath" in plain["hydra"]:
         raise UserError(f"{source}: hydra.searchpath is not read from files; use --config-dir")
+    if isinstance(plain, dict) and plain.get("plugins"):  # they run when they are imported
+        raise UserError(f"{source}: plugins are not read from files; name them where you start it: plugins=[NAME]")
+    if isinstance(plain, dict) and not isinstance(plain.get("defaults"), list | None):
+        raise UserError(f"{source}: defaults: expected a list of entries such as - data: text")
 
 
 @contextmanager

@@ -47,8 +47,11 @@ def world_size() -> int:
 
 
 @contextmanager
-def joined(settings: DeviceSettings) -> Iterator[None]:
+def joined(settings: Callable[[], DeviceSettings]) -> Iterator[None]:
     """Be one of the processes that `torchrun` has started within the context; does nothing without it.
+
+    Args:
+        settings: gives the section of the config, which is asked for where there are several processes alone.
 
     Raises:
         UserError: if the environment names no such group, or the processes do not find each other in time.
@@ -57,7 +60,7 @@ def joined(settings: DeviceSettings) -> Iterator[None]:
     if not _started_by_torchrun() or dist.is_initialized():
         yield
         return
-    store = _join(settings)
+    store = _join(settings())
     try:
         yield
         dist.barrier()

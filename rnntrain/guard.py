@@ -117,7 +117,7 @@ class Guard:
         if not math.isfinite(loss_sum.item()):
             return "the loss is not finite"
         if not math.isfinite(grad_norm):
-            return None if scaled else "the gradient is not finite"
+            return None if scaled else "the gradient's norm is not finite"
         if self._factor is None:
             return None
         measured = {"loss": float(loss_sum / count), "gradient norm": grad_norm}

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import threading
+import time
 from contextlib import suppress
 from types import FrameType, TracebackType
 from typing import Any, Literal
@@ -25,6 +27,7 @@ class StopRequests:
 
     def __init__(self, quiet: bool = False) -> None:
         self._quiet = quiet
+        self._deadline = math.inf
         self._received: str | None = None
         self._asked: tuple[str, Literal["interrupted", "pruned"]] | None = None
         self._previous: dict[int, Any] = {}
@@ -38,8 +41,14 @@ class StopRequests:
         if self._asked is None:
             self._asked = reason, status
 
+    def stop_after(self, minutes: float | None) -> None:
+        """Ask for a stop in so many minutes from now, as the time limit of a scheduler; never where None."""
+        self._deadline = math.inf if minutes is None else time.monotonic() + 60 * minutes
+
     def reason(self) -> str | None:
         """Return the name of the signal that came, or why else to stop, or None."""
+        if time.monotonic() >= self._deadline:
+            self.ask("stop_after_minutes")
         return self._received or (self._asked[0] if self._asked else None)
 
     @property

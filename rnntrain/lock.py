@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
@@ -15,6 +16,8 @@ from rnntrain import durable
 from rnntrain.errors import UserError
 
 TEXT_LIMIT_BYTES = 4096
+LOOKER_WAITS = 200
+LOOKER_WAIT_SECONDS = 0.005
 
 _held: set[int] = set()
 
@@ -60,7 +63,7 @@ def _take(path: Path) -> int:
     with durable.one_line(path):
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock(descriptor)
             holder = {"pid": os.getpid(), "host": socket.gethostname(), "since": f"{datetime.now():%F %T}"}
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, (json.dumps(holder) + "\n").encode(), 0)
@@ -74,6 +77,24 @@ def _take(path: Path) -> int:
         except BaseException:
             os.close(descriptor)
             raise
+
+
+def _lock(descriptor: int) -> None:
+    """Take the lock; wait out whoever only asks whether it is held (`is_held`), which takes an instant.
+
+    Raises:
+        BlockingIOError: a writer holds it.
+    """
+    for _ in range(LOOKER_WAITS):
+        with suppress(BlockingIOError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        try:  # beside lookers, but not beside a writer, this is granted
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        finally:
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
+        time.sleep(LOOKER_WAIT_SECONDS)
+    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _holder(text: bytes) -> str:

@@ -17,6 +17,7 @@ from rnntrain.overrides import prepare_overrides
 if TYPE_CHECKING:
     from hydra._internal.hydra import Hydra
 
+MOST_RUNS = 10_000
 CHECKED_AHEAD = 100  # combinations that are checked before the first one starts
 # What Hydra calls or puts into the environment: a config file may no more choose it than any `_target_`.
 _NOT_FROM_FILES = ("callbacks", "job_logging", "hydra_logging", "job.env_set")
@@ -96,6 +97,7 @@ def _combinations(overrides: Sequence[str]) -> list[list[str]]:
         return []
     own = [override for override in overrides if not _is_for_hydra(override)]
     parsed = OverridesParser.create().parse_overrides(own)
+    _check_number(parsed)
     for override in parsed:
         if override.is_sweep_override() and not override.is_discrete_sweep():
             raise UserError(
@@ -104,6 +106,21 @@ def _combinations(overrides: Sequence[str]) -> list[list[str]]:
     with configs.mistakes_as_user_errors():
         [batch] = BasicSweeper.split_arguments(parsed, None)
     return [list(combination) for combination in batch]
+
+
+def _check_number(parsed: Sequence[Any]) -> None:
+    """Refuse more runs than anybody waits for, before they are written down one by one."""
+    from hydra.core.override_parser.types import ChoiceSweep, RangeSweep
+
+    number = 1.0
+    for override in parsed:
+        value = override.value() if override.is_discrete_sweep() else None
+        if isinstance(value, RangeSweep):
+            number *= abs((value.stop or 0) - (value.start or 0)) / abs(value.step or 1)
+        elif isinstance(value, ChoiceSweep):
+            number *= len(value.list)
+        if number > MOST_RUNS:
+            raise UserError(f"{str(override.input_line).lstrip('+')}: more than {MOST_RUNS:,} runs; list fewer values")
 
 
 def _is_for_hydra(override: str) -> bool:

@@ -214,6 +214,16 @@ class AveragedWeights:
             average.copy_(saved)
 
 
+@torch.no_grad()
+def load_weights(model: nn.Module, saved: dict[str, Any]) -> None:
+    """Load the weights that a run is judged by from a trainer's saved state: the averaged ones where it kept them."""
+    model.load_state_dict(saved["model"])
+    if saved["average"] is not None:
+        weights = [p for p in model.parameters() if p.requires_grad]
+        for weight, average in zip(weights, saved["average"]["average"], strict=True):
+            weight.copy_(average)
+
+
 def clip_gradients(parameters: Sequence[nn.Parameter], mode: ClipMode, limit: float) -> tuple[float, bool]:
     """Clip the gradients in place; return their norm before, and whether anything was beyond the limit.
 

@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rnntrain.errors import UserError
@@ -15,7 +16,8 @@ if TYPE_CHECKING:
 
     from rnntrain.trainer import Trainer
 
-_ASKED_FOR = re.compile(r"[Tt]ried to allocate ([\d.]+ ?\w+)")
+CGROUPS = Path("/sys/fs/cgroup")
+_ASKED_FOR = re.compile(r"[Tt]ried to allocate ([\d.]+) ?(\w+)")
 _SIGNS = ("can't allocate memory", "not enough memory", "CUDA out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
 
 
@@ -32,21 +34,27 @@ def memory_explained(trainer: Trainer | None = None) -> Iterator[None]:
     """
     try:
         yield
-    except (MemoryError, RuntimeError) as error:  # PyTorch's own, on any device, is a RuntimeError
-        if not _is_shortage(error):
+    except OutOfMemory:
+        raise
+    except (MemoryError, RuntimeError, UserError) as error:  # PyTorch's own, on any device, is a RuntimeError
+        cause = error.__cause__ if isinstance(error, UserError) else error  # a constructor's is the config's to tell
+        if not _is_shortage(cause):
             raise
-        raise OutOfMemory(_explanation(error, trainer)) from error
+        raise OutOfMemory(_explanation(cause, trainer)) from error
 
 
-def _is_shortage(error: BaseException) -> bool:
+def _is_shortage(error: BaseException | None) -> bool:
     import torch
 
     return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or any(sign in str(error) for sign in _SIGNS)
 
 
-def _explanation(error: BaseException, trainer: Trainer | None) -> str:
+def _explanation(error: BaseException | None, trainer: Trainer | None) -> str:
     asked = _ASKED_FOR.search(str(error))
-    wanted = f" ({asked[1]} more were asked for)" if asked else ""
+    wanted = ""
+    if asked:
+        amount = _size(int(asked[1])) if asked[2] == "bytes" else f"{asked[1]} {asked[2]}"
+        wanted = f" ({amount} more were asked for)"
     if trainer is None:
         return (
             f"out of memory{wanted} while the run was built; {_machine()}. "
@@ -86,18 +94,29 @@ def _machine(trainer: Trainer | None = None) -> str:
         free, total = torch.cuda.mem_get_info(trainer.device)
         ours = torch.cuda.memory_allocated(trainer.device)
         return f"{trainer.device} has {_size(total)}, {_size(free)} free, {_size(ours)} held by this run"
+    total, free = _memory()
+    return f"this machine has {_size(total)}, {_size(free)} free"
+
+
+def _memory() -> tuple[int, int]:
+    """Return the bytes of memory that a process has here and may still get: the machine's, or what its limit leaves."""
     total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return f"this machine has {_size(total)}, {_size(_available(total))} free"
+    found = re.search(r"^MemAvailable:\s+(\d+) kB", _read(Path("/proc/meminfo")), re.MULTILINE)
+    free = int(found[1]) << 10 if found else total
+    # A container or a job of a cluster has a limit of its own, of cgroup version 2.
+    own = re.search(r"^0::/(.*)$", _read(Path("/proc/self/cgroup")), re.MULTILINE)
+    folder = CGROUPS / (own[1] if own else "")
+    limit, used = _read(folder / "memory.max").strip(), _read(folder / "memory.current").strip()
+    if limit.isdigit() and used.isdigit():
+        total, free = min(total, int(limit)), min(free, max(int(limit) - int(used), 0))
+    return total, free
 
 
-def _available(total: int) -> int:
-    """Return the memory that a process may still get: what the kernel says, or what its limit leaves."""
+def _read(path: Path) -> str:
     try:
-        with open("/proc/meminfo", encoding="ascii") as file:
-            found = re.search(r"^MemAvailable:\s+(\d+) kB", file.read(), re.MULTILINE)
+        return path.read_text(encoding="ascii", errors="replace")
     except OSError:
-        found = None
-    return int(found[1]) << 10 if found else total
+        return ""
 
 
 def _size(number: int) -> str:

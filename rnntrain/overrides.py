@@ -9,12 +9,23 @@ from pathlib import Path
 from typing import Any
 
 from rnntrain.checking import shown
-from rnntrain.config_files import GROUPS, OPTIONAL_GROUPS, check_references, choices, config_path, listed_groups
+from rnntrain.config_files import (
+    GROUPS,
+    LIMIT_BYTES,
+    LIMIT_DEPTH,
+    OPTIONAL_GROUPS,
+    check_references,
+    choices,
+    config_path,
+    listed_groups,
+)
 from rnntrain.errors import UserError, closest
 from rnntrain.settings import TopSettings
 
 TARGET_SECTIONS = ("task", "data", "model", "optimizer", "schedule")
 PLAIN_SECTIONS = ("device", "trainer", "run")
+# What Hydra's own keys may refer to beside other values: the time, and Hydra's settings.
+_HYDRAS_OWN = re.compile(r"\$\{(now|hydra):[^${}]*\}")
 TOP_KEYS = tuple(TopSettings.__dataclass_fields__)
 
 
@@ -41,6 +52,7 @@ def prepare_overrides(
         parsed = parse_override(text)
         override, key = parsed.input_line, parsed.key_or_group
         if re.split(r"[./]", key)[0] == "hydra":
+            _check_for_hydra(override)
             prepared.append(override)
             continue
         check_references(override, shown(override))
@@ -66,11 +78,13 @@ def parse_override(override: str) -> Any:
 
     if any("\ud800" <= character <= "\udfff" for character in override):  # which no config file could record
         raise UserError(f"{shown(override)}: holds bytes that are not UTF-8; rename what it names")
+    if len(override) > LIMIT_BYTES or override.partition("=")[0].count(".") > LIMIT_DEPTH:
+        raise UserError(f"{shown(override)}: is longer or deeper than any value of a config; shorten it")
     parser = OverridesParser.create()
     for text in (override, _quote_value(override)):
         try:
             parsed = parser.parse_override(text)
-        except (HydraException, RecursionError):
+        except (HydraException, RecursionError, ValueError):  # ValueError: a number of thousands of digits
             continue
         if not parsed.key_or_group:
             break
@@ -78,6 +92,22 @@ def parse_override(override: str) -> Any:
             raise UserError(f"{override}: no value is given; write {override}VALUE")
         return parsed
     raise UserError(f"{shown(override)}: cannot be read; write key=value")
+
+
+def _check_for_hydra(override: str) -> None:
+    """Refuse what would have Hydra import or call something, or read the environment.
+
+    Launchers and sweepers are chosen by the names of the plugins that are installed: `hydra/launcher=NAME`.
+
+    Raises:
+        UserError: names the override.
+    """
+    if "_target_" in override or "searchpath" in override.partition("=")[0]:
+        raise UserError(
+            f"{shown(override)}: names no class or package; choose with hydra/launcher=NAME or hydra/sweeper=NAME, and "
+            "your own configs with --config-dir"
+        )
+    check_references(_HYDRAS_OWN.sub("", override), shown(override))
 
 
 def _quote_value(override: str) -> str:

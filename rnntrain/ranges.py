@@ -34,6 +34,9 @@ NonNegativeInt = Annotated[int, Range(0)]
 PositiveFloat = Annotated[float, Range(0, low_open=True)]
 NonNegativeFloat = Annotated[float, Range(0)]
 DropoutRate = Annotated[float, Range(0, 1, high_open=True)]
+# A deeper stack, or more threads, is a slip of the finger that would take all memory before anything could be said.
+LayerCount = Annotated[int, Range(1, 1000)]
+ThreadCount = Annotated[int, Range(1, 1024)]
 Fraction = Annotated[float, Range(0, 1)]
 # Steps that a memory is to bridge: below 2 there is nothing to remember.
 MemorySpan = Annotated[int, Range(2)]

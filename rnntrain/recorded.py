@@ -12,22 +12,31 @@ from typing import Any
 from rnntrain import config as configs
 from rnntrain import distributed
 from rnntrain.build import Experiment
-from rnntrain.checkpoint import CheckpointError, latest_valid
+from rnntrain.bundling.seal import is_bundle, verify_seal
+from rnntrain.checkpoint import CheckpointError, find_checkpoints, latest_valid
 from rnntrain.config import Config
 from rnntrain.data.base import Codec
+from rnntrain.durable import read_bounded
 from rnntrain.errors import UserError
 from rnntrain.lock import is_held
 from rnntrain.retention import best_checkpoint, read_best
 from rnntrain.run import RunDir, find_runs, read_config_text, read_start
-from rnntrain.tasks.base import Task
+from rnntrain.saved_state import codec_in
+
+SUMMARY_LIMIT_BYTES = 16 << 20
 
 
-def config_of(run: RunDir, overrides: Sequence[str], allowed: tuple[str, ...]) -> Config:
+def config_of(run: RunDir, overrides: Sequence[str], allowed: tuple[str, ...], text: str | None = None) -> Config:
     """Return the checked config of a run, with overrides of the allowed keys.
 
     A recorded plugin is not imported because the record says so: the user names it again.
+
+    Args:
+        text: takes the place of the config that the run has now.
     """
-    plain = configs.from_yaml(read_config_text(run), str(run.config))
+    if is_bundle(run.path):
+        verify_seal(run.path)
+    plain = configs.from_yaml(read_config_text(run) if text is None else text, str(run.config))
     recorded = plain.get("plugins") or []
     if not isinstance(recorded, list):
         raise UserError(f"{run.config}: plugins={recorded}: expected a list; restore the file from a copy of the run")
@@ -43,10 +52,18 @@ def config_of(run: RunDir, overrides: Sequence[str], allowed: tuple[str, ...]) -
     return configs.check(plain)
 
 
+def config_before(run: RunDir, config: Config) -> str | None:
+    """Return the text of the config that a run has, or None where it says the same as the one it is to go on with."""
+    text = read_config_text(run)
+    before, now = (configs.flatten(plain) for plain in (configs.from_yaml(text, str(run.config)), config.plain))
+    differ = [key for key in before.keys() | now.keys() if before.get(key) != now.get(key) and key != "plugins"]
+    return text if differ else None
+
+
 def as_it_began(run: RunDir, config: Config) -> Config:
     """Put what was chosen when the run began in the place of "auto", since the bits of its results depend on it."""
     chosen: dict[str, Any] = {}
-    before = read_start(run).get("environment", {})
+    before = section(read_start(run), "environment")
     # Native kernels may not be there any more; "auto" then goes on without them, and says so.
     if config.top.kernels == "auto" and before.get("kernels") == "plain":
         chosen["kernels"] = "plain"
@@ -55,10 +72,22 @@ def as_it_began(run: RunDir, config: Config) -> Config:
     return replace(config, top=replace(config.top, **chosen))
 
 
+def anywhere(config: Config, overrides: Sequence[str]) -> Config:
+    """Let a model that was trained on a device or with kernels that are not here compute with those that are.
+
+    What the user names stays as named.
+    """
+    named = {override.partition("=")[0].lstrip("+").partition(".")[0] for override in overrides}
+    if "device" not in named and config.device.kind == "cuda":
+        config = replace(config, device=replace(config.device, kind="auto", index=0))
+    if "kernels" not in named and config.top.kernels == "native":
+        config = replace(config, top=replace(config.top, kernels="auto"))
+    return config
+
+
 def codec_of(config: Config, tree: dict[str, Any]) -> Codec:
     """Return the codec that a checkpoint holds."""
-    task: Task = config.task.build()
-    return task.codec_type.from_state(tree["codec"])
+    return codec_in(tree, config.task.build())
 
 
 def checkpoint_of(path: Path, run: RunDir) -> Path:
@@ -79,6 +108,11 @@ def latest_checkpoint(run: RunDir) -> Path:
     return checkpoint
 
 
+def was_never_saved(run: RunDir) -> bool:
+    """Say whether a run was stopped, by a crash, before any of its checkpoints stood."""
+    return not find_checkpoints(run.checkpoints) and not has_ended(run)
+
+
 def latest_interrupted(root: Path = Path("outputs")) -> Path:
     """Return the run below `root` that was stopped last before its end: by a signal, a crash, or power that failed.
 
@@ -97,33 +131,52 @@ def has_ended(run: RunDir) -> bool:
         # A run that went on after its summary was written has not ended by what that says.
         if run.summary.stat().st_mtime < run.info.stat().st_mtime:
             return False
-        return bool(json.loads(run.summary.read_text(encoding="utf-8"))["status"] != "interrupted")
+        return bool(json.loads(read_bounded(run.summary, SUMMARY_LIMIT_BYTES))["status"] != "interrupted")
     except FileNotFoundError:
         return False
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return True
 
 
-def warn_of_changes(run: RunDir, experiment: Experiment) -> None:
-    """Say what makes the coming steps differ from those of a run that had never stopped."""
+def changes_of_bits(run: RunDir, experiment: Experiment) -> list[str]:
+    """Say in one line each what makes the coming steps differ from those of a run that had never stopped."""
     recorded = read_start(run)
+    found = []
     if recorded.get("data") != experiment.data.fingerprint():
-        warn("the data is not what the run was started on; its results will differ")
-    before = recorded.get("environment", {})
-    for name, now in _bits_depend_on(experiment).items():
+        found.append("the data is not what the run was started on; its results will differ")
+    before = recorded_bits(recorded)
+    for name, now in bits_depend_on(experiment).items():
         if name in before and before[name] != now:
-            warn(f"{name} was {before[name]} and is {now}: the last bits of the results may differ")
+            found.append(f"{name} was {before[name]} and is {now}: the last bits of the results may differ")
+    return found
 
 
-def _bits_depend_on(experiment: Experiment) -> dict[str, Any]:
+def bits_depend_on(experiment: Experiment) -> dict[str, Any]:
+    """Return by name what, beside config, code and data, decides over the last bits of a run's results."""
     import torch
 
+    device = experiment.device
     return {
         "torch": str(torch.__version__),
         "threads": experiment.threads,
         "kernels": experiment.kernels,
-        "processes": distributed.world_size(),
+        "instruction set": torch.backends.cpu.get_cpu_capability(),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else str(device),
+        "world size": distributed.world_size(),
     }
+
+
+def recorded_bits(start: dict[str, Any]) -> dict[str, Any]:
+    """Return what `bits_depend_on` was when a run began, as far as its run.json says so."""
+    environment = section(start, "environment")
+    found = {name: environment[name] for name in ("torch", "threads", "kernels") if name in environment}
+    return found | section(start, "bits_depend_on")
+
+
+def section(record: dict[str, Any], name: str) -> dict[str, Any]:
+    """Return a part of what run.json holds; an empty one where it holds none, or something else there."""
+    found = record.get(name)
+    return found if isinstance(found, dict) else {}
 
 
 def warn(text: str) -> None:

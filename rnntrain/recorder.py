@@ -6,8 +6,6 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from torch import Tensor
-
 from rnntrain import distributed
 from rnntrain.checkpoint import (
     CheckpointWriteError,
@@ -46,12 +44,12 @@ class Recorder(Watcher):
         self.saver = Saver(run.checkpoints, keep_checkpoints, logger.warning)
         self._gradients = gradient_log
         self._saved_step: int | None = None  # by this process
+        self._mark: Mark | None = None  # that was given with it
         self._last_units = 0
         self._last_time = 0.0
 
     def started(self, trainer: Trainer) -> None:
         self._last_units, self._last_time = trainer.units_seen, time.monotonic()
-        self.saver.check_room(_coming_bytes(trainer))
         if self._gradients is not None:
             self._gradients.started(trainer)
 
@@ -113,13 +111,14 @@ class Recorder(Watcher):
         best = trainer.best
         mark = None if best.value is None else Mark(best.step, trainer.task.monitor, best.value)
         if self._saved_step == trainer.step:
-            if mark is not None:  # the evaluation at the end marks another best, so that the one before stays
+            if mark is not None and mark != self._mark:  # the evaluation at the end may have found another best
                 self.saver.mark(mark)
+            self._mark = mark
             return
         self.logger.flush()  # else a crash after the save would leave a gap that no resume fills
         anchor = trainer.guard.anchor if trainer.guard.policy == "rollback" else None
         self.saver.save(trainer.step, checkpoint_tree(trainer), reason, mark, self.logger.sync, anchor)
-        self._saved_step = trainer.step
+        self._saved_step, self._mark = trainer.step, mark
 
     def settle(self, trainer: Trainer) -> None:
         self.saver.settle()
@@ -163,12 +162,3 @@ def checkpoint_tree(trainer: Trainer) -> dict[str, Any]:
         tree["trainer"]["state"] = distributed.join_rows([part["state"] for part in parts])
         tree["generators_by_process"] = [part["generators"] for part in parts]
     return tree
-
-
-def _coming_bytes(trainer: Trainer) -> int:
-    """Return about what a checkpoint will take, before the optimizer has any state as if it kept two of each weight."""
-    copies = 1 + (trainer.average is not None) + (0 if trainer.optimizer.state else 2)
-    size = copies * sum(p.numel() * p.element_size() for p in trainer.model.parameters())
-    for state in trainer.optimizer.state.values():
-        size += sum(part.numel() * part.element_size() for part in state.values() if isinstance(part, Tensor))
-    return size

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from rnntrain import durable
 from rnntrain.environment import environment
@@ -139,7 +139,13 @@ def check_name(key: str, value: str) -> str:
     return value
 
 
-def record_start(run: RunDir, config_text: str, data: Mapping[str, Any], command: Sequence[str] | None = None) -> None:
+def record_start(
+    run: RunDir,
+    config_text: str,
+    data: Mapping[str, Any],
+    command: Sequence[str] | None = None,
+    bits_depend_on: Mapping[str, Any] | None = None,
+) -> None:
     """Write what the run is started from. Call it with the lock held.
 
     Args:
@@ -147,6 +153,7 @@ def record_start(run: RunDir, config_text: str, data: Mapping[str, Any], command
         config_text: the resolved config, as YAML.
         data: the fingerprint of the data, in plain JSON values.
         command: the command line; by default that of this process.
+        bits_depend_on: what decides over the last bits of the results, by name.
 
     Raises:
         UserError: a run was started in the folder before, the config is too large, or the disk refused.
@@ -161,6 +168,7 @@ def record_start(run: RunDir, config_text: str, data: Mapping[str, Any], command
         "started": datetime.now().astimezone().isoformat(timespec="seconds"),
         "process": os.getpid(),
         "environment": environment(),
+        "bits_depend_on": dict(bits_depend_on or {}),
         "data": dict(data),
     }
     document = (json.dumps(info, indent=2, allow_nan=False) + "\n").encode()
@@ -170,8 +178,18 @@ def record_start(run: RunDir, config_text: str, data: Mapping[str, Any], command
         durable.replace_file(run.info, document)
 
 
-def record_resume(run: RunDir, config_text: str, step: int) -> None:
+def record_resume(
+    run: RunDir,
+    config_text: str,
+    step: int,
+    bits_depend_on: Mapping[str, Any] | None = None,
+    config_before: str | None = None,
+) -> None:
     """Write that the run goes on at `step`, and the config it goes on with. Call it with the lock held.
+
+    Args:
+        bits_depend_on: what decides over the last bits of the results from here on, by name.
+        config_before: the config up to here where it was another, so that the run can be reproduced.
 
     Raises:
         UserError: the config is too large, or the disk refused.
@@ -182,7 +200,10 @@ def record_resume(run: RunDir, config_text: str, step: int) -> None:
         "started": datetime.now().astimezone().isoformat(timespec="seconds"),
         "step": step,
         "environment": environment(),
+        "bits_depend_on": dict(bits_depend_on or {}),
     }
+    if config_before is not None:
+        again["config_before"] = config_before
     info["resumed"] = [*info.get("resumed", []), again]
     with durable.one_line(run.path):
         durable.replace_file(run.config, _config_bytes(config_text))
@@ -199,7 +220,8 @@ def read_start(run: RunDir) -> dict[str, Any]:
         info = json.loads(durable.read_bounded(run.info, INFO_LIMIT_BYTES))
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{run.info}: cannot be read: {error}; restore it, or start a new run") from error
-    if not isinstance(info, dict):
+    kinds = {"environment": dict, "data": dict, "resumed": list, "command": list}
+    if not isinstance(info, dict) or not all(isinstance(info.get(key, kind()), kind) for key, kind in kinds.items()):
         raise UserError(f"{run.info}: does not describe a run; restore it, or start a new run")
     return info
 
@@ -274,43 +296,6 @@ def read_config_text(run: RunDir) -> str:
             return durable.read_bounded(run.config, CONFIG_LIMIT_BYTES).decode()
         except ValueError as error:
             raise UserError(f"{run.config}: {error}; restore it from a copy of the run") from error
-
-
-def truncate_after_step(path: Path, step: int) -> int:
-    """Drop the lines of a JSON-lines file that a resume from `step` will write again, and torn ones.
-
-    The file is replaced, so open it for appending afterwards.
-
-    Returns:
-        How many lines were dropped. Without any the file is not touched; a missing one is fine.
-
-    Raises:
-        UserError: the disk refused; the file is as it was.
-    """
-    with durable.one_line(path):
-        if not path.exists():
-            return 0
-        with open(path, "rb") as file:
-            dropped = sum(not _keep_line(line, step) for line in file)
-        if dropped:
-            with open(path, "rb") as file:
-                durable.replace_from(path, _kept_lines(file, step))
-    return dropped
-
-
-def _kept_lines(file: BinaryIO, step: int) -> Iterator[bytes]:
-    while lines := file.readlines(durable.PIECE_BYTES):
-        yield b"".join(line for line in lines if _keep_line(line, step))
-
-
-def _keep_line(line: bytes, step: int) -> bool:
-    if not line.endswith(b"\n"):
-        return False  # torn by a crash
-    try:
-        record = json.loads(line)
-        return isinstance(record, dict) and not record.get("step", step) > step
-    except (ValueError, TypeError, RecursionError):
-        return False
 
 
 def _unique() -> str:

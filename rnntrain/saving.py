@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
 
 from rnntrain import durable
 from rnntrain.beside import Beside
-from rnntrain.checkpoint import CheckpointWriteError, checkpoint_name, encoded_bytes, write_checkpoint
+from rnntrain.checkpoint import (
+    CheckpointWriteError,
+    checkpoint_name,
+    encoded_bytes,
+    find_checkpoints,
+    write_checkpoint,
+)
 from rnntrain.errors import UserError
 from rnntrain.retention import mark_best, rotate
 from rnntrain.snapshot import Snapshots
+
+if TYPE_CHECKING:
+    from rnntrain.trainer import Trainer
 
 PAUSES_SECONDS = (0.2, 1.0, 3.0)  # before each new attempt: a disk that others fill or a network may recover
 
@@ -28,6 +39,39 @@ class Mark:
     value: float
 
 
+def check_room(folder: Path, size: int, keep: int, warn: Callable[[str], None]) -> None:
+    """Compare the free space with what the coming checkpoints of about `size` bytes need, before the first is due.
+
+    Raises:
+        UserError: not even one fits.
+    """
+    try:
+        free = durable.free_bytes(folder)
+    except OSError:
+        return  # a disk that cannot be asked will say itself what is wrong
+    if free < size:
+        raise UserError(
+            f"{folder}: a checkpoint takes about {_megabytes(size)} and {_megabytes(free)} are free; "
+            "free space, or choose another disk with run.root"
+        )
+    most = keep + 2  # the best, and the new one before an old one goes
+    need = max(most - len(find_checkpoints(folder)), 1) * size
+    if free < need:
+        warn(
+            f"{folder}: trainer.keep_checkpoints={keep} comes to {_megabytes(need)} more and {_megabytes(free)} are "
+            "free; free space or keep fewer"
+        )
+
+
+def coming_bytes(trainer: Trainer) -> int:
+    """Return about what a checkpoint will take, before the optimizer has any state as if it kept two of each weight."""
+    copies = 1 + (trainer.average is not None) + (0 if trainer.optimizer.state else 2)
+    size = copies * sum(p.numel() * p.element_size() for p in trainer.model.parameters())
+    for state in trainer.optimizer.state.values():
+        size += sum(part.numel() * part.element_size() for part in state.values() if isinstance(part, Tensor))
+    return size
+
+
 class Saver:
     """Writes a run's checkpoints one at a time beside its training; `with` it, the last one stands at the end.
 
@@ -37,49 +81,16 @@ class Saver:
         folder: the run's folder of checkpoints.
         keep: how many of the newest stay, beside the best.
         warn: is told in one line what the user should know before it is too late.
-        pauses: seconds before each new attempt at a write that failed.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        keep: int,
-        warn: Callable[[str], None],
-        pauses: Sequence[float] = PAUSES_SECONDS,
-        sleep: Callable[[float], None] = time.sleep,
-    ) -> None:
+    def __init__(self, folder: Path, keep: int, warn: Callable[[str], None]) -> None:
         self.folder = folder
         self._keep = keep
         self._warn = warn
-        self._pauses = pauses
-        self._sleep = sleep
         self._beside = Beside()
         self._snapshots = Snapshots()
         self._marked: int | None = None
         self._warned = False
-
-    def check_room(self, size: int) -> None:
-        """Compare the free space with what the coming checkpoints of about `size` bytes need, before the first is due.
-
-        Raises:
-            UserError: not even one fits.
-        """
-        try:
-            free = durable.free_bytes(self.folder)
-        except OSError:
-            return  # a disk that cannot be asked will say itself what is wrong
-        if free < size:
-            raise UserError(
-                f"{self.folder}: a checkpoint takes about {_megabytes(size)} and {_megabytes(free)} are free; "
-                "free space, or choose another disk with run.root"
-            )
-        most = self._keep + 2  # the best, and the new one before an old one goes
-        there = sum(1 for _ in self.folder.glob("step-*")) if self.folder.is_dir() else 0
-        if free < (need := max(most - there, 1) * size):
-            self._warn(
-                f"{self.folder}: trainer.keep_checkpoints={self._keep} comes to {_megabytes(need)} more and "
-                f"{_megabytes(free)} are free; free space or keep fewer"
-            )
 
     def save(
         self,
@@ -88,7 +99,7 @@ class Saver:
         reason: str,
         best: Mark | None,
         before: Callable[[], None],
-        keep_also: int | None,
+        keep_also: int | None = None,
     ) -> None:
         """Copy the tree, and begin to write it as the checkpoint of a step; then mark the best, then delete old ones.
 
@@ -117,6 +128,10 @@ class Saver:
         """Return once all of it stands."""
         self._beside.wait()
 
+    def settled(self) -> bool:
+        """Say whether nothing is being written, without waiting."""
+        return self._beside.idle()
+
     def check(self) -> None:
         """Raise the error of a write that has failed; cheap enough to ask at every step."""
         self._beside.check()
@@ -129,13 +144,13 @@ class Saver:
         self._marked = best.step
 
     def _insist(self, action: Callable[[], object]) -> None:
-        for pause in self._pauses:
+        for pause in PAUSES_SECONDS:
             try:
                 action()
                 return
             except CheckpointWriteError as error:
                 self._warn(f"{error.path}: {error.reason}; trying again in {pause:g} s")
-                self._sleep(pause)
+                time.sleep(pause)
         action()
 
     def _look_ahead(self, size: int) -> None:

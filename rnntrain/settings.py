@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
-from rnntrain.ranges import Fraction, NonNegativeInt, PositiveFloat, PositiveInt, SpikeFactor
+from rnntrain.ranges import Fraction, NonNegativeInt, PositiveFloat, PositiveInt, SpikeFactor, ThreadCount
 
 Precision = Literal["float32", "bfloat16", "float16"]
 Kernels = Literal["auto", "plain", "native"]
@@ -23,6 +23,8 @@ class TrainerSettings:
         max_epochs: stop after so many passes over the training split.
         max_minutes: stop after so many minutes, evaluations included. The schedule follows the clock only where this
             is the only limit; such a run does not repeat to the bit.
+        stop_after_minutes: save and stop after so many minutes of this process, to be resumed: the time limit of a
+            scheduler. Unlike max_minutes it is no end of the run, and counts anew after each resume.
         eval_every_steps: evaluate every so many steps; at the end of each epoch where null.
         eval_batches: evaluate on the first so many batches of a split alone; on all of it where null.
         checkpoint_every_steps: save every so many steps, beside the saves at a new best and at the end.
@@ -46,6 +48,7 @@ class TrainerSettings:
     max_steps: PositiveInt | None = None
     max_epochs: PositiveInt | None = None
     max_minutes: PositiveFloat | None = None
+    stop_after_minutes: PositiveFloat | None = None
     eval_every_steps: PositiveInt | None = None
     eval_batches: PositiveInt | None = None
     checkpoint_every_steps: PositiveInt = 1000
@@ -140,7 +143,7 @@ class TopSettings:
     """
 
     seed: NonNegativeInt = 0
-    threads: PositiveInt | Literal["auto"] = "auto"
+    threads: ThreadCount | Literal["auto"] = "auto"
     kernels: Kernels = "auto"
     precision: Precision = "float32"
     deterministic: bool = False

@@ -6,17 +6,17 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Optimizer
 
 from rnntrain import distributed
 from rnntrain.agreement import Agreement
 from rnntrain.batch import Batch
+from rnntrain.best import Best
 from rnntrain.cells.base import State, map_state
 from rnntrain.data.base import DataSet
 from rnntrain.data.shards import Shard, shard_of
@@ -29,20 +29,6 @@ from rnntrain.settings import Precision, TrainerSettings
 from rnntrain.tasks.base import Carry, Task
 from rnntrain.watcher import Watcher
 from rnntrain.window import Mark, StepResult, Window
-
-
-@dataclass
-class Best:
-    """The best evaluation so far; `value` is None before the first."""
-
-    value: float | None = None
-    step: int = 0
-    evaluations_since: int = 0
-
-    def is_worse_than(self, value: float, larger_is_better: bool) -> bool:
-        if self.value is None or not math.isfinite(value):
-            return math.isfinite(value)
-        return value > self.value if larger_is_better else value < self.value
 
 
 class Trainer:
@@ -385,13 +371,3 @@ class Trainer:
                 self.average.load_state_dict(saved["average"])
         state = distributed.own_rows(saved["state"])
         self.state = None if state is None else map_state(lambda part: part.to(self.device), state)
-
-
-@torch.no_grad()
-def load_weights(model: nn.Module, saved: dict[str, Any]) -> None:
-    """Load the weights that a run is judged by from a trainer's saved state: the averaged ones where it kept them."""
-    model.load_state_dict(saved["model"])
-    if saved["average"] is not None:
-        weights = [p for p in model.parameters() if p.requires_grad]
-        for weight, average in zip(weights, saved["average"]["average"], strict=True):
-            weight.copy_(average)

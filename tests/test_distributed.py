@@ -183,7 +183,7 @@ def test_a_run_goes_on_with_another_number_of_processes(
     alone = together_work.train_run(str(text), {**changes, "run.name": "alone"})
     together.call("train_run", str(text), {**changes, "run.name": "fewer"}, 5)
     fewer = together_work.resume_run(str(run_of(text, "fewer").path), [])
-    assert "processes was 2 and is 1" in capfd.readouterr().err
+    assert "world size was 2 and is 1" in capfd.readouterr().err
     assert together_work.train_run(str(text), {**changes, "run.name": "more"}, 5) == {"ended": "Interrupted"}
     more = together.call("resume_run", str(run_of(text, "more").path), [])
     agree(alone, [fewer, more[0], {**more[1], "writes": True}], 1e-4)

@@ -21,6 +21,7 @@ from rnntrain.batch import Batch
 from rnntrain.build import Experiment
 from rnntrain.checkpoint import find_checkpoints, load_checkpoint
 from rnntrain.errors import Interrupted, NonFiniteError, UserError
+from rnntrain.generators import restore_generators
 from rnntrain.guard import non_finite_values
 from rnntrain.recorder import Recorder, checkpoint_tree
 from rnntrain.run import RunDir
@@ -28,6 +29,7 @@ from rnntrain.trainer import Trainer
 
 BAD_STEP = 12
 POLICIES = ("stop", "skip", "rollback")
+VANILLA = {"_target_": "rnntrain.cells.vanilla.Vanilla"}
 VALUES = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 
 
@@ -139,7 +141,8 @@ def test_skipped_step_counts_and_its_batch_is_passed(text: Path) -> None:
 def test_rollback_goes_on_past_the_batch(text: Path) -> None:
     """Steps and data go on; what was learned since the checkpoint is gone, and so is the noise that was drawn."""
     notes = Memory()
-    changes = {"trainer.on_nonfinite": "rollback", "trainer.max_steps": 13, "model.dropout": 0.0}
+    noise = {"model.dropout": 0.3, "model.num_layers": 2}
+    changes = {"trainer.on_nonfinite": "rollback", "trainer.max_steps": 13, **noise}
     trainer = build(text, changes, notes).trainer
     poison(trainer, "gradient", math.inf)
     trainer.fit()
@@ -148,8 +151,23 @@ def test_rollback_goes_on_past_the_batch(text: Path) -> None:
     by_hand.load_state_dict(copy.deepcopy(anchor["trainer"]))
     by_hand.step, by_hand.offset = BAD_STEP, BAD_STEP
     by_hand._batches = None
+    restore_generators(anchor["generators"])
     by_hand.train_step()
     assert all_equal(weights(trainer.model), weights(by_hand.model))
+
+
+@pytest.mark.parametrize("policy", ["skip", "rollback"])
+def test_loss_scaler_goes_on_after_a_step_that_was_left_out(
+    text: Path, monkeypatch: pytest.MonkeyPatch, policy: str
+) -> None:
+    """It refuses new gradients before it was told what became of the last; no config gets one on a processor."""
+    monkeypatch.setattr("rnntrain.build.choose_device", lambda settings, precision: torch.device("cpu"))
+    notes = Memory()
+    changes = {"precision": "float16", "trainer.on_nonfinite": policy, "trainer.max_steps": 15, "model.cell": VANILLA}
+    trainer = build(text, changes, notes).trainer
+    poison(trainer, "loss", math.nan)
+    assert trainer.fit() == "max_steps"
+    assert [incident.step for incident in notes.incidents] == [BAD_STEP]
 
 
 def test_rollback_before_the_first_checkpoint_goes_back_to_the_start(text: Path) -> None:

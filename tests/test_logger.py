@@ -25,7 +25,7 @@ from rnntrain.logger import Logger
 from rnntrain.recorder import Recorder
 from rnntrain.run import RunDir
 from rnntrain.summary import Summary
-from rnntrain.trainer import StepResult
+from rnntrain.window import StepResult
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ import pytest
 
 from rnntrain import environment, run
 from rnntrain.errors import UserError
+from rnntrain.metrics_file import truncate_after_step
 from rnntrain.run import (
     RunDir,
     check_name,
@@ -29,7 +30,6 @@ from rnntrain.run import (
     open_run,
     read_config_text,
     record_start,
-    truncate_after_step,
 )
 
 REPOSITORY = Path(__file__).parent.parent

@@ -19,23 +19,25 @@ from rnntrain.recorder import Follower, Recorder
 from rnntrain.settings import DeviceSettings
 from rnntrain.tasks.base import carry_nothing
 
-CPU = DeviceSettings(kind="cpu", timeout_minutes=1.0)
+
+def cpu() -> DeviceSettings:
+    return DeviceSettings(kind="cpu", timeout_minutes=1.0)
 
 
 def fit(path: str, changes: dict[str, Any], cell: str = "lstm") -> dict[str, Any]:
     """Train; return the losses of all steps, the weights, the logged lines and the number of units seen."""
-    with distributed.joined(CPU):
+    with distributed.joined(cpu):
         return _fitted(build(make_config(Path(path), changes, cell=cell)))
 
 
 def fit_all_cells(path: str, changes: dict[str, Any]) -> dict[str, Any]:
-    with distributed.joined(CPU):
+    with distributed.joined(cpu):
         return {cell: _fitted(build(make_config(Path(path), changes, cell=cell))) for cell in CELLS}
 
 
 def fit_task(folder: str, task: str, steps: int) -> dict[str, Any]:
     """Train a task for some steps; return that, and the metrics of each split and way to evaluate."""
-    with distributed.joined(CPU):
+    with distributed.joined(cpu):
         # Each process writes its own files, of the same content.
         experiment = TASKS[task](Path(folder) / f"{distributed.world_size()}-{distributed.rank()}").experiment
         trainer = experiment.trainer
@@ -86,7 +88,7 @@ def resume_run(folder: str, overrides: list[str]) -> dict[str, Any]:
 
 
 def gather_trees() -> list[Any]:
-    with distributed.joined(CPU):
+    with distributed.joined(cpu):
         own = {"number": distributed.rank(), "tensor": torch.full((2 + 3 * distributed.rank(),), distributed.rank())}
         return [[tree["number"], tree["tensor"].tolist()] for tree in distributed.gather(own)]
 
@@ -105,7 +107,7 @@ def differ(values: list[Any]) -> str:
 
 
 def _mistake(function: Callable[[], Any]) -> str:
-    with distributed.joined(CPU):
+    with distributed.joined(cpu):
         try:
             function()
         except (UserError, Followed) as error:

@@ -16,7 +16,9 @@ from rnntrain import config as configs
 from rnntrain.build import Experiment, build
 from rnntrain.config import Config
 from rnntrain.metrics import Metrics, Picture
-from rnntrain.trainer import StepResult, Trainer, Watcher
+from rnntrain.trainer import Trainer
+from rnntrain.watcher import Watcher
+from rnntrain.window import StepResult
 
 CELLS: dict[str, dict[str, Any]] = {
     "rnn": {"_target_": "rnntrain.cells.rnn.RNN"},

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import codecs
-import gzip
 import hashlib
 import io
 import os
 import re
 import stat
-import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from rnntrain.data import bounded
 from rnntrain.errors import UserError, closest
 
 BLOCK = 1 << 20  # bytes read at once
@@ -196,7 +195,7 @@ def _check_file(path: Path, key: str) -> None:
 def _read(path: Path, key: str) -> Iterator[bytes]:
     _check_file(path, key)  # opening a pipe would wait for ever
     try:
-        with path.open("rb") as file:
+        with bounded.open_data(path, f"{key}={path}") as file:
             while block := file.read(BLOCK):
                 yield block
     except OSError as error:
@@ -246,16 +245,19 @@ def _reason(error: OSError) -> str:
     return (error.strerror or str(error)).lower()
 
 
-def read_bytes(path: Path, key: str) -> bytes:
+def read_bytes(path: Path, key: str, *, lines: bool = False) -> bytes:
     """Return a whole file, unpacked if its name ends in `.gz`.
 
+    Args:
+        lines: it is a table, whose lines are not endless.
+
     Raises:
-        UserError: it cannot be read or unpacked.
+        UserError: it cannot be read or unpacked, or would unpack to more than a file of its size can mean.
     """
-    data = b"".join(_read(path, key))
-    if path.suffix.lower() != ".gz":
-        return data
+    _check_file(path, key)
+    packed = path.suffix.lower() == ".gz"
     try:
-        return gzip.decompress(data)
-    except (OSError, EOFError, zlib.error) as error:
-        raise UserError(f"{key}: cannot unpack {path}: {str(error).lower()}; get the file anew") from error
+        data = bounded.read_whole(path, f"{key}={path}", lines=lines and not packed)
+    except OSError as error:
+        raise UserError(f"{key}: cannot read {path}: {_reason(error)}; make the file readable") from error
+    return bounded.unpack_gzip(data, f"{key}={path}", lines=lines) if packed else data

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from rnntrain.batch import flip_by_length
 from rnntrain.cells.base import Recurrent, State, zero_padding
 from rnntrain.errors import UserError
-from rnntrain.ranges import DropoutRate, PositiveFloat, PositiveInt
+from rnntrain.ranges import DropoutRate, LayerCount, PositiveFloat, PositiveInt
 
 # Builds one recurrence from (input_size, hidden_size): a cell's class, or a partial of one.
 CellFactory: TypeAlias = Callable[[int, int], Recurrent]
@@ -71,7 +71,7 @@ class Backbone(Recurrent):
         input_size: PositiveInt,
         hidden_size: PositiveInt,
         cell: CellFactory | Sequence[CellFactory],
-        num_layers: PositiveInt = 1,
+        num_layers: LayerCount = 1,
         dropout: DropoutRate = 0.0,
         residual: Residual = False,
         norm: bool = False,

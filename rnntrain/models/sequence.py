@@ -16,7 +16,7 @@ from rnntrain.cells.base import State, select_rows, zero_padding
 from rnntrain.errors import UserError
 from rnntrain.models.backbone import Backbone, CellFactory, Residual, drop
 from rnntrain.models.pooling import Pooling
-from rnntrain.ranges import DropoutRate, NonNegativeFloat, PositiveFloat, PositiveInt
+from rnntrain.ranges import DropoutRate, LayerCount, NonNegativeFloat, PositiveFloat, PositiveInt
 
 
 class SequenceModel(nn.Module):
@@ -50,7 +50,7 @@ class SequenceModel(nn.Module):
         head: Callable[[int], nn.Module],
         cell: CellFactory | Sequence[CellFactory],
         hidden_size: PositiveInt = 256,
-        num_layers: PositiveInt = 1,
+        num_layers: LayerCount = 1,
         embedding_size: PositiveInt | None = None,
         dropout: DropoutRate = 0.0,
         input_dropout: DropoutRate = 0.0,

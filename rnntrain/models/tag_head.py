@@ -43,6 +43,19 @@ class TagScores(NamedTuple):
         exact = torch.promote_types(emissions.dtype, torch.float32)
         return F.cross_entropy(emissions.reshape(-1, emissions.shape[-1]).to(exact), tags.flatten(), reduction="sum")
 
+    def losses(self, tags_BT: Tensor, lengths_B: Tensor | None) -> Tensor:
+        """Return what each row adds to `loss`."""
+        if lengths_B is None:
+            lengths_B = torch.full(tags_BT.shape[:1], tags_BT.shape[1], device=tags_BT.device)
+        rows = enumerate(lengths_B.tolist())
+        # A sentence by itself: how it is scored is for `loss` to say.
+        alone = (self._replace(emissions_BTK=self.emissions_BTK[row : row + 1, :length]) for row, length in rows)
+        losses = [
+            scores.loss(tags_BT[row : row + 1, : scores.emissions_BTK.shape[1]], None)
+            for row, scores in enumerate(alone)
+        ]
+        return torch.stack(losses)
+
     def best(self, lengths_B: Tensor | None) -> Tensor:
         """Return the best allowed sequence of each row: ``tags_BT``."""
         emissions_BTK = self.emissions_BTK if self.bias_K is None else self.emissions_BTK + self.bias_K

@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 from rnntrain.batch import Batch
-from rnntrain.data.labelled.classes import ClassCodec
+from rnntrain.data.labelled.classes import ClassCodec, TextInputs
 from rnntrain.data.labelled.tables import as_label
 from rnntrain.data.numbers.sequences import StepClassesCodec
 from rnntrain.errors import UserError, closest
 from rnntrain.models.sequence import SequenceModel
-from rnntrain.predicting.encoding import encoder_of
+from rnntrain.predicting.encoding import encoder_of, sound_limits
 from rnntrain.predicting.predictor import PLACES, Example, Predictor, Record, rounded
 from rnntrain.tasks.base import Task
 from rnntrain.tasks.classification import ClassLogits
@@ -44,6 +44,18 @@ class ClassPredictor(Predictor):
 
     def no_target(self, example: Example) -> np.ndarray:
         return np.zeros((), np.int64)
+
+    def limits(self) -> list[str]:
+        names, inputs = self.codec.class_names, self.codec.inputs
+        known = ", ".join(names[:MOST_PROBABILITIES])
+        limits = [f"It knows {len(names)} classes ({known}) and gives one of them to everything."]
+        if isinstance(inputs, TextInputs):
+            longest = f"; what follows the first {inputs.max_length:,} is not read" if inputs.max_length else ""
+            limits.append(f"It reads by {inputs.text.unit}, {inputs.vocab_size:,} entries{longest}.")
+        return [*limits, *sound_limits(inputs), "Its probabilities have not been calibrated."]
+
+    def said(self, record: Record) -> str:
+        return f"{record['label']}\t{record['probability']:.4f}"
 
     def records(self, output: ClassLogits, batch: Batch, examples: Sequence[Example]) -> list[Record]:
         names = self.codec.class_names
@@ -82,6 +94,9 @@ class StepClassPredictor(Predictor):
 
     def no_target(self, example: Example) -> np.ndarray:
         return np.zeros(len(example.inputs), np.int64)
+
+    def said(self, record: Record) -> str:
+        return " ".join(record["labels"])
 
     def records(self, output: Tensor, batch: Batch, examples: Sequence[Example]) -> list[Record]:
         top = output.float().softmax(-1).max(-1)

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from rnntrain.data.labelled.classes import FeatureInputs, TextInputs
+from rnntrain.data.memory.pixel_digits import reading_order
 from rnntrain.data.numbers.sequences import SymbolInputs
 from rnntrain.data.speech.frontend import Frontend
 from rnntrain.data.speech.sound import Stereo, at_rate, decode_sound, read_sound
@@ -88,12 +89,16 @@ class SoundEncoder(Encoder):
 
 
 class NumbersEncoder(Encoder):
-    """Numbers of every time step, standardised as in training."""
+    """Numbers of every time step, standardised as in training.
+
+    Args:
+        order_T: the step of the input that each step of the model reads; None for their own order.
+    """
 
     kind: Kind = "numbers"
 
-    def __init__(self, inputs: FeatureInputs) -> None:
-        self.inputs = inputs
+    def __init__(self, inputs: FeatureInputs, order_T: np.ndarray | None = None) -> None:
+        self.inputs, self.order_T = inputs, order_T
 
     def __call__(self, raw: Any, where: str) -> Encoded:
         x_TD = as_numbers(raw, where)
@@ -107,6 +112,10 @@ class NumbersEncoder(Encoder):
             )
         if not len(x_TD):
             raise UserError(f"{where}: has no step; give one or more")
+        if self.order_T is not None:
+            if len(x_TD) != len(self.order_T):
+                raise UserError(f"{where}: has {len(x_TD)} steps, and the model reads {len(self.order_T)} out of order")
+            x_TD = x_TD[self.order_T]
         return Encoded(self.inputs.encode(x_TD))
 
 
@@ -138,7 +147,8 @@ def encoder_of(inputs: Any, reading: Mapping[str, Any]) -> Encoder:
     """Return the encoder that fits the inputs of a codec.
 
     Args:
-        reading: how the run read its own files; `resample` and `stereo` are taken from it for sound.
+        reading: how the run read its own files; `resample` and `stereo` are taken from it for sound, and `permuted`
+            for images whose pixels are read in disorder.
     """
     if isinstance(inputs, TextInputs):
         return TextEncoder(inputs)
@@ -147,7 +157,16 @@ def encoder_of(inputs: Any, reading: Mapping[str, Any]) -> Encoder:
     if isinstance(inputs, SymbolInputs):
         return SymbolEncoder(inputs)
     assert isinstance(inputs, FeatureInputs)
-    return NumbersEncoder(inputs)
+    order_T = reading_order(True, reading.get("permutation_seed", 0)) if reading.get("permuted") else None
+    return NumbersEncoder(inputs, order_T)
+
+
+def sound_limits(inputs: Any) -> list[str]:
+    """Return what a model of sound cannot hear, in sentences; none of other models."""
+    if not isinstance(inputs, Frontend):
+        return []
+    rate = inputs.settings.sample_rate
+    return [f"It hears recordings of {rate:,} samples a second, of one channel, and nothing above {rate // 2:,} Hz."]
 
 
 def as_text(raw: Any, where: str) -> str:

@@ -4,8 +4,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,11 +18,12 @@ from rnntrain.data.forecast.series_codec import SeriesCodec
 from rnntrain.errors import UserError
 from rnntrain.models.sequence import SequenceModel, evaluating
 from rnntrain.predicting.history import History, Windows
-from rnntrain.predicting.predictor import Example, Predictor, Record
+from rnntrain.predicting.predictor import MOST_ROWS, Example, Predictor, Record
 from rnntrain.tasks.forecast.outputs import Forecast
 from rnntrain.tasks.forecast.units import Units
 from rnntrain.tasks.forecasting import Forecasting
 
+MOST_NAMED = 40
 DIGITS = 7  # that a record shows
 
 
@@ -116,6 +118,43 @@ class ForecastPredictor(Predictor):
                 told.append(self.tell(output, batch))
         records = self._records(_joined(told, self.horizon), examples)
         return [{**each.shown, **record} for each, record in zip(examples, records, strict=True)]
+
+    def limits(self) -> list[str]:
+        layout = self.layout
+        limits = [
+            f"It reads {layout.window} steps of 1 {layout.step} and forecasts {layout.horizon}; beyond that it goes on "
+            "from its own forecasts, and bands are too narrow."
+        ]
+        if len(layout.series) > 1:
+            limits.append(f"It knows {len(layout.series)} series: {', '.join(layout.series[:MOST_NAMED])}.")
+        if layout.observed:
+            limits.append(f"It needs {', '.join(layout.observed)} beside what it forecasts.")
+        return limits
+
+    def judging(self, examples: Iterable[Example]) -> Iterator[Batch]:
+        """As `Predictor.judging`, in the order of time, so that windows that overlap stay neighbours."""
+        examples = iter(examples)
+        while held := list(islice(examples, MOST_ROWS)):
+            yield self.batch(held)
+
+    def lines(self, record: Record) -> list[str]:
+        title = record.get("series") or record.get("source") or ""
+        lines = [title] if title else []
+        for row in self.rows(record):
+            named = f"{row['target']}  " if len(self.layout.targets) > 1 else ""
+            band = f"  {row['lower']:>12g} to {row['upper']:<12g}" if "lower" in row else ""
+            lines.append(f"{row['date']}  {named}{row['forecast']:>12g}{band}".rstrip())
+        return lines
+
+    def rows(self, record: Record) -> list[Record]:
+        """Return one row for each target and step, as a table of series has them."""
+        rows: list[Record] = []
+        for target, told in record["targets"].items():
+            bands = ("lower", "upper") if "lower" in told else ()
+            for step, date in enumerate(record["dates"]):
+                row = {"series": record["series"], "date": date, "target": target, "forecast": told["forecast"][step]}
+                rows.append(row | {name: told[name][step] for name in bands})
+        return rows
 
     def records(self, output: Forecast, batch: Batch, examples: Sequence[Example]) -> list[Record]:
         return self._records(self.tell(output, batch), examples)

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,12 +15,16 @@ from torch import Tensor
 from rnntrain.batch import Batch
 from rnntrain.cells.base import State
 from rnntrain.data.codecs import TextCodec
+from rnntrain.data.windows import Laid, document_windows
+from rnntrain.data.windows import batches as windows_of
+from rnntrain.errors import UserError
 from rnntrain.models.sequence import SequenceModel, evaluating
 from rnntrain.predicting.encoding import as_text
 from rnntrain.predicting.predictor import Example, Predictor, Record, rounded
 from rnntrain.tasks.base import Task
 from rnntrain.tasks.language_modeling import nats_of_rows
 
+JUDGED_STEPS, JUDGED_ROWS = 128, 32  # windows of a text that the model is judged by, where the run's data says none
 PIECE = 4096  # steps of a long text that are read at once, the state carried on to the next
 
 
@@ -30,11 +34,13 @@ class TextScorer(Predictor):
     """
 
     kind = "text"
+    judged_whole = True
     codec: TextCodec
     fields = ("log_probability", "bits_per_char", "perplexity")
 
     def __init__(self, task: Task, codec: TextCodec, model: SequenceModel, reading: Mapping[str, Any]) -> None:
         super().__init__(task, codec, model)
+        self.reading = reading
         self._bits = "bits_per_byte" if codec.unit == "byte" else "bits_per_char"
 
     def example(self, raw: Any, where: str = "input") -> Example:
@@ -47,6 +53,25 @@ class TextScorer(Predictor):
 
     def no_target(self, example: Example) -> np.ndarray:
         raise AssertionError("a text is its own target")
+
+    def limits(self) -> list[str]:
+        return [
+            f"It reads and writes by {self.codec.unit}, {self.codec.vocab_size:,} entries, those of its training text."
+        ]
+
+    def judging(self, examples: Iterable[Example]) -> Iterator[Batch]:
+        """Yield the windows of texts laid end to end, as the splits of a run are evaluated, state carried or not."""
+        texts = [np.append(each.inputs[:1], each.target) for each in examples if each.target is not None]
+        ids = np.concatenate(texts) if texts else np.zeros(0, np.int64)
+        if len(ids) < 2:
+            raise UserError("the text has one token or none, and nothing to be judged by; give more text")
+        bptt = self.reading.get("eval_bptt") or self.reading.get("bptt") or JUDGED_STEPS
+        rows = self.reading.get("eval_batch_size") or self.reading.get("batch_size") or JUDGED_ROWS
+        return windows_of(ids, Laid(document_windows(np.array([0, len(ids)]), int(bptt)), int(rows)))
+
+    def said(self, record: Record) -> str:
+        bits = record[self._bits]
+        return "-" if bits is None else f"{bits:.4f}"
 
     def run(self, examples: Sequence[Example]) -> list[Record]:
         batch = self.batch(examples).to(self.device)

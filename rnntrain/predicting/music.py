@@ -79,6 +79,9 @@ class RollPredictor(Predictor):
                 roll_TK[step, key] = 1
         return roll_TK
 
+    def said(self, record: Record) -> str:
+        return " ".join(f"{key['note']} ({key['probability']:.2f})" for key in record["next"])
+
     def records(self, output: Tensor, batch: Batch, examples: Sequence[Example]) -> list[Record]:
         answers = []
         for logits_TK, example in zip(output.float().cpu(), examples, strict=True):

@@ -60,10 +60,13 @@ class Predictor(ABC):
             `rnntrain.predicting.forecasts.ForecastPredictor`); "sound" a path, the bytes of a sound file, or samples
             at the model's rate; "numbers" ``[T, D]`` or ``[T]``; "symbols" whole numbers ``[T]``; "roll" keys by step,
             zeros and ones ``[T, K]``.
+        fields: of a record, those that a table has as columns.
+        judged_whole: files are judged as running text, not line by line.
     """
 
     kind: Kind
     fields: ClassVar[tuple[str, ...]] = ()
+    judged_whole: ClassVar[bool] = False
 
     def __init__(self, task: Task, codec: Codec, model: SequenceModel) -> None:
         self.task, self.codec, self.model = task, codec, model
@@ -136,6 +139,30 @@ class Predictor(ABC):
                 for number, record in zip(numbers, self.run([held[n] for n in numbers]), strict=True):
                     answers[number] = record
             yield from answers
+
+    def limits(self) -> list[str]:
+        """Return what the model cannot do, in sentences for its card."""
+        return []
+
+    def judging(self, examples: Iterable[Example]) -> Iterator[Batch]:
+        """Yield labelled examples as batches to judge the model by, in an order of which no result depends."""
+        for held in windows(examples, WINDOW):
+            for numbers in batches([len(example.inputs) for example in held]):
+                yield self.batch([held[number] for number in numbers])
+
+    def said(self, record: Record) -> str:
+        """Return an answer as a person reads it, in one line."""
+        return " ".join(str(record[name]) for name in self.fields if record.get(name) is not None)
+
+    def lines(self, record: Record) -> list[str]:
+        """Return a record as lines for people: the answer, and what it is an answer to."""
+        asked = next((str(record[name]) for name in ("text", "source", "line", "row") if name in record), "")
+        return ["\t".join(part for part in (self.said(record), " ".join(asked.split())) if part)]
+
+    def rows(self, record: Record) -> list[Record]:
+        """Return a record as rows of a table: what it is an answer to, then `fields`."""
+        given = {name: value for name, value in record.items() if name in ("source", "line", "row", "text")}
+        return [{**given, **{name: record[name] for name in self.fields if name in record}}]
 
     def __call__(self, raw: Iterable[Any]) -> list[Record]:
         """Return the records of raw inputs: `predictor(["first text", "second text"])`."""

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from rnntrain.batch import Batch
-from rnntrain.data.tagged.bio import spans_of
+from rnntrain.data.tagged.bio import spans_of, tokens_with_spans
 from rnntrain.data.tagged.tag_codec import FIRST_CHAR, NUM_CHARS, TagCodec
 from rnntrain.errors import UserError, closest
 from rnntrain.models.sequence import SequenceModel
@@ -22,6 +22,7 @@ from rnntrain.predicting.predictor import Example, Predictor, Record
 from rnntrain.tasks.base import Task
 from rnntrain.tasks.tagging_metrics import valid_rows
 
+MOST_NAMED = 40
 # In running text: links, mentions, hashtags and words, with what belongs in them, are one token; other signs are each.
 _TOKEN = re.compile(r"https?://\S+|www\.\S+|[@#]\w+|\w+(?:[.'’-]\w+)*|[^\w\s]")
 
@@ -65,6 +66,18 @@ class TagPredictor(Predictor):
     def batch(self, examples: Sequence[Example]) -> Batch:
         widest = max((int(each.inputs[:, NUM_CHARS].max(initial=0)) for each in examples), default=0)
         return super().batch([replace(each, inputs=_as_wide(each.inputs, FIRST_CHAR + widest)) for each in examples])
+
+    def limits(self) -> list[str]:
+        kinds = self.codec.types if self.codec.marks_spans else self.codec.tags
+        what = "types of spans" if self.codec.marks_spans else "tags"
+        return [
+            f"It knows {len(kinds)} {what}: {', '.join(kinds[:MOST_NAMED])}.",
+            f"Its vocabulary is {len(self.codec.words):,} words of its training data; it judges others by their form.",
+            "It reads tokens; running text is cut at white space and punctuation, perhaps unlike its training data.",
+        ]
+
+    def lines(self, record: Record) -> list[str]:
+        return [tokens_with_spans(record["tokens"], record["tags"])]
 
     def records(self, output: TagScores, batch: Batch, examples: Sequence[Example]) -> list[Record]:
         [*rows] = valid_rows(batch.lengths_B, output.best(batch.lengths_B))

@@ -16,10 +16,12 @@ from rnntrain.batch import Batch
 from rnntrain.data.speech.transcripts import TranscriptCodec, frames_needed
 from rnntrain.errors import UserError
 from rnntrain.models.sequence import SequenceModel
-from rnntrain.predicting.encoding import SoundEncoder, encoder_of
+from rnntrain.predicting.encoding import SoundEncoder, encoder_of, sound_limits
 from rnntrain.predicting.predictor import Example, Predictor, Record, rounded
 from rnntrain.tasks.ctc import CTC, rows_of
 from rnntrain.tasks.ctc_decoding import best_path, spans
+
+MOST_NAMED = 40
 
 
 class TranscriptPredictor(Predictor):
@@ -60,6 +62,17 @@ class TranscriptPredictor(Predictor):
         lengths = [0 if each.target is None else len(each.target) for each in examples]
         batch = super().batch(examples)
         return Batch(batch.inputs, batch.targets, batch.lengths_B, target_lengths_B=torch.tensor(lengths))
+
+    def limits(self) -> list[str]:
+        symbols = self.codec.symbols
+        shown = "".join(symbols) if self.codec.unit == "char" else ", ".join(symbols[:MOST_NAMED])
+        return [
+            f"It writes {len(symbols)} {'characters' if self.codec.unit == 'char' else 'words'} and no others: {shown}",
+            *sound_limits(self.codec.frontend),
+        ]
+
+    def lines(self, record: Record) -> list[str]:
+        return [f"{record['source']}\t{record['text']}" if "source" in record else record["text"]]
 
     def records(self, output: Tensor, batch: Batch, examples: Sequence[Example]) -> list[Record]:
         answers = []

@@ -46,6 +46,10 @@ class NumbersPredictor(Predictor):
         width = self.codec.num_targets
         return np.zeros((len(example.inputs), width) if self.codec.per_step else width, np.float32)
 
+    def said(self, record: Record) -> str:
+        steps = record["values"] if self.codec.per_step else [record["value"]]
+        return " ".join(" ".join(map(str, step)) if isinstance(step, list) else str(step) for step in steps)
+
     def records(self, output: Tensor, batch: Batch, examples: Sequence[Example]) -> list[Record]:
         targets = self.codec.targets
         values = output.double().cpu().numpy() * targets.scale_D + targets.mean_D

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from rnntrain.batch import Batch
 from rnntrain.cells.base import State
 from rnntrain.data.base import Codec, DataSet
+from rnntrain.errors import UserError
 from rnntrain.metrics import Metrics, Picture
 
 if TYPE_CHECKING:
@@ -89,8 +90,11 @@ class Task(ABC):
 
         Args:
             reading: how the run's data set read its files: the arguments of its config section.
+
+        Raises:
+            UserError: the task has no such thing, or the model does not allow for it.
         """
-        raise NotImplementedError
+        raise UserError(f"{type(self).__name__} answers no inputs of its own: it has no predictor")
 
     def illustrate(self, model: nn.Module, data: DataSet, seed: int) -> dict[str, str | Picture]:
         """Return texts and pictures that show what the model does now, by title; draws from a generator of its own."""

@@ -18,23 +18,32 @@ def class_scores(counts_CC: np.ndarray, names: Sequence[str]) -> dict[str, float
     precision = TP / (TP + FP), recall = TP / (TP + FN), F1 = 2·TP / (2·TP + FP + FN), each 0 where it divides by
     nothing. Macro F1 is the mean over the classes that are true or predicted anywhere.
     """
-    right_C = np.diag(counts_CC).astype(np.float64)
-    true_C, predicted_C = counts_CC.sum(1), counts_CC.sum(0)
+    return scores_of(np.diag(counts_CC).astype(np.float64), counts_CC.sum(1), counts_CC.sum(0), names)
+
+
+def scores_of(
+    right_C: np.ndarray, true_C: np.ndarray, predicted_C: np.ndarray, names: Sequence[str]
+) -> dict[str, float]:
+    """As `class_scores`, from how often each class was right, true and predicted."""
     f1_C = 2 * right_C / np.maximum(true_C + predicted_C, 1)
     seen_C = true_C + predicted_C > 0
     scores = {
-        "accuracy": float(right_C.sum() / max(counts_CC.sum(), 1)),
+        "accuracy": float(right_C.sum() / max(true_C.sum(), 1)),
         "macro_f1": float(f1_C[seen_C].mean()) if seen_C.any() else 0.0,
     }
     if len(names) <= MOST_LISTED:
-        precision_C, recall_C = right_C / np.maximum(predicted_C, 1), right_C / np.maximum(true_C, 1)
-        for label, f1, precision, recall in zip(metric_names(names), f1_C, precision_C, recall_C, strict=True):
-            scores |= {
-                f"f1_{label}": float(f1),
-                f"precision_{label}": float(precision),
-                f"recall_{label}": float(recall),
-            }
+        for label, values in zip(metric_names(names), by_class(right_C, true_C, predicted_C), strict=True):
+            scores |= {f"{metric}_{label}": values[metric] for metric in ("f1", "precision", "recall")}
     return scores
+
+
+def by_class(right_C: np.ndarray, true_C: np.ndarray, predicted_C: np.ndarray) -> list[dict[str, float]]:
+    """Return `precision`, `recall`, `f1` and the number of true sequences, `support`, of each class."""
+    precision_C, recall_C = right_C / np.maximum(predicted_C, 1), right_C / np.maximum(true_C, 1)
+    f1_C = 2 * right_C / np.maximum(true_C + predicted_C, 1)
+    columns = zip(precision_C, recall_C, f1_C, true_C, strict=True)
+    names = ("precision", "recall", "f1", "support")
+    return [dict(zip(names, map(float, values), strict=True)) for values in columns]
 
 
 def metric_names(names: Sequence[str]) -> list[str]:

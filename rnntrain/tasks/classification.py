@@ -17,12 +17,12 @@ from rnntrain.data.base import Codec, DataSet
 from rnntrain.data.labelled.classes import ClassCodec, TextInputs
 from rnntrain.data.labelled.labelled_text import LabelledText
 from rnntrain.errors import UserError
-from rnntrain.metrics import Metrics, Picture, Sum
+from rnntrain.metrics import Metrics, Picture, Sum, Table
 from rnntrain.models.pooling import PooledLinear, PoolingKind
 from rnntrain.models.sequence import evaluating
 from rnntrain.ranges import NonNegativeInt, PositiveFloat
 from rnntrain.tasks.base import Task
-from rnntrain.tasks.class_scores import class_scores
+from rnntrain.tasks.class_scores import by_class, class_scores, scores_of
 from rnntrain.tasks.text_baselines import LinearBaseline
 
 if TYPE_CHECKING:
@@ -203,6 +203,30 @@ class ClassMetrics(Metrics):
 
     def compute(self) -> dict[str, float]:
         return {"loss": self._loss.value() / self._count.value(), **class_scores(self._confusion_CC(), self._names)}
+
+    def rows(self, output: ClassLogits, batch: Batch) -> dict[str, Tensor]:
+        logits_BC, weight_C = output
+        targets_B, predicted_B = batch.targets, logits_BC.argmax(-1)
+        nats_B = F.cross_entropy(logits_BC.float(), targets_B, weight_C, reduction="none")
+        # One number a class, and small ones: there may be many classes, and many rows.
+        true_BC = F.one_hot(targets_B, len(self._names)).to(torch.uint8)
+        predicted_BC = F.one_hot(predicted_B, len(self._names)).to(torch.uint8)
+        count_B = torch.ones_like(nats_B) if weight_C is None else weight_C.float()[targets_B]
+        return {
+            "nats": nats_B,
+            "count": count_B,
+            "true": true_BC,
+            "predicted": predicted_BC,
+            "right": true_BC * predicted_BC,
+        }
+
+    def scores(self, sums: Mapping[str, np.ndarray]) -> dict[str, float]:
+        named = scores_of(sums["right"], sums["true"], sums["predicted"], self._names)
+        return {"loss": float(sums["nats"] / sums["count"]), **named}
+
+    def tables(self, sums: Mapping[str, np.ndarray]) -> dict[str, Table]:
+        rows = by_class(sums["right"], sums["true"], sums["predicted"])
+        return {"by class": dict(zip(self._names, rows, strict=True))}
 
     def pictures(self) -> dict[str, Picture]:
         counts_CC = self._confusion_CC()

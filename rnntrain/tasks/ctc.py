@@ -21,7 +21,7 @@ from rnntrain.metrics import Metrics, Picture, Sum
 from rnntrain.models.sequence import SequenceModel, evaluating
 from rnntrain.ranges import NonNegativeFloat, NonNegativeInt
 from rnntrain.tasks.base import Task
-from rnntrain.tasks.ctc_decoding import LanguageWeights, beam_search, best_path
+from rnntrain.tasks.ctc_decoding import BeamSearch, BestPath, LanguageWeights, beam_search, best_path
 
 if TYPE_CHECKING:
     from rnntrain.predicting.predictor import Predictor
@@ -132,6 +132,13 @@ class CTC(Task):
             ways["beam_"] = lambda log_probs_TV: beam_search(log_probs_TV, self.beam_size, language)
         return ways
 
+    def stepwise(self, codec: TranscriptCodec) -> BestPath | BeamSearch:
+        """Return the decoder that `decode` uses, to be given one piece of an utterance after the other."""
+        if not self.beam_size:
+            return BestPath()
+        language = LanguageWeights(codec.language_model, self.lm_weight, self.insertion_bonus)
+        return BeamSearch(self.beam_size, language)
+
 
 class SymbolHead(nn.Module):
     """A linear layer to the blank and the symbols, which starts out knowing nothing."""
@@ -163,15 +170,32 @@ class CTCMetrics(Metrics):
             self._sizes.add(torch.tensor([len(reference), len(reference.split()), 1]))
             for way, decoder in self._decoders.items():
                 hypothesis = self._codec.decode(decoder(log_probs_TV))
-                wrong = (
-                    edit_distance(reference, hypothesis),
-                    edit_distance(reference.split(), hypothesis.split()),
-                    int(reference != hypothesis),
-                )
-                self._errors[way].add(torch.tensor(wrong))
+                self._errors[way].add(torch.tensor(_errors(reference, hypothesis)))
 
     def sums(self) -> list[Sum]:
         return [self._nats, self._symbols, self._sizes, *self._errors.values()]
+
+    def rows(self, output: Tensor, batch: Batch) -> dict[str, Tensor]:
+        assert batch.target_lengths_B is not None
+        log_probs_TBV = output.float().log_softmax(-1).transpose(0, 1)
+        blank = TranscriptCodec.blank
+        lengths_B = lengths_of(batch)
+        nats_B = F.ctc_loss(log_probs_TBV, batch.targets, lengths_B, batch.target_lengths_B, blank, reduction="none")
+        rows = {"nats": nats_B, "symbols": batch.target_lengths_B}
+        texts = references(batch, self._codec)
+        rows["sizes"] = torch.tensor([[len(text), len(text.split()), 1] for text in texts])
+        said = rows_of(output, batch)
+        for way, decoder in self._decoders.items():
+            heard = [self._codec.decode(decoder(log_probs_TV)) for log_probs_TV in said]
+            rows[f"{way}errors"] = torch.tensor(list(map(_errors, texts, heard)))
+        return rows
+
+    def scores(self, sums: Mapping[str, np.ndarray]) -> dict[str, float]:
+        values = {"loss": float(sums["nats"]) / max(float(sums["symbols"]), 1.0)}
+        for way in self._decoders:
+            shares = sums[f"{way}errors"] / np.maximum(sums["sizes"], 1)
+            values |= {way + name: float(share) for name, share in zip(("cer", "wer", "ser"), shares, strict=True)}
+        return values
 
     def compute(self) -> dict[str, float]:
         values = {"loss": self._nats.value() / max(self._symbols.value(), 1.0)}
@@ -179,6 +203,12 @@ class CTCMetrics(Metrics):
             shares = errors.array() / self._sizes.array().clamp(min=1)
             values |= {way + name: share for name, share in zip(("cer", "wer", "ser"), shares.tolist(), strict=True)}
         return values
+
+
+def _errors(reference: str, hypothesis: str) -> tuple[int, int, int]:
+    """Return edits of characters and of words, and whether there are any."""
+    words = edit_distance(reference.split(), hypothesis.split())
+    return edit_distance(reference, hypothesis), words, int(reference != hypothesis)
 
 
 def lengths_of(batch: Batch) -> Tensor:

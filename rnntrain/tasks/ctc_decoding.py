@@ -84,15 +84,59 @@ def beam_search(
         beam_size: prefixes kept after each step.
         negligible: symbols of a lower logarithmic probability extend no prefix at that step.
     """
-    language = language or LanguageWeights()
-    beam: dict[tuple[int, ...], Mass] = {(): Mass(0.0, NEVER, 0.0)}
-    for log_probs_V in log_probs_TV:
-        likely = [(int(v), float(log_probs_V[v])) for v in np.flatnonzero(log_probs_V > negligible) if v != BLANK]
-        grown = _grow(beam, float(log_probs_V[BLANK]), log_probs_V, likely, language)
-        kept = sorted(grown.items(), key=lambda item: (-item[1].score, item[0]))[:beam_size]
-        beam = dict(kept)
-    _, best = max((mass.score + language.of_end(prefix), prefix) for prefix, mass in beam.items())
-    return list(best)
+    search = BeamSearch(beam_size, language, negligible)
+    search.push(log_probs_TV)
+    return search.best()
+
+
+class BestPath:
+    """The best path, step by step: what is settled never changes."""
+
+    def __init__(self) -> None:
+        self._ids: list[int] = []
+        self._last = BLANK
+
+    def push(self, log_probs_TV: np.ndarray) -> None:
+        """Take in more steps."""
+        for symbol in log_probs_TV.argmax(-1).tolist():
+            if symbol not in (BLANK, self._last):
+                self._ids.append(symbol)
+            self._last = symbol
+
+    def settled(self) -> list[int]:
+        """Return the symbols that whatever follows will not change."""
+        return self._ids
+
+    def best(self) -> list[int]:
+        """Return the symbols of the whole, if nothing follows."""
+        return self._ids
+
+
+class BeamSearch:
+    """`beam_search`, step by step."""
+
+    def __init__(self, beam_size: int, language: LanguageWeights | None = None, negligible: float = NEGLIGIBLE) -> None:
+        self._size, self._language, self._negligible = beam_size, language or LanguageWeights(), negligible
+        self._beam: dict[tuple[int, ...], Mass] = {(): Mass(0.0, NEVER, 0.0)}
+
+    def push(self, log_probs_TV: np.ndarray) -> None:
+        """Take in more steps."""
+        for log_probs_V in log_probs_TV:
+            places = np.flatnonzero(log_probs_V > self._negligible)
+            likely = [(int(v), float(log_probs_V[v])) for v in places if v != BLANK]
+            grown = _grow(self._beam, float(log_probs_V[BLANK]), log_probs_V, likely, self._language)
+            self._beam = dict(sorted(grown.items(), key=lambda item: (-item[1].score, item[0]))[: self._size])
+
+    def settled(self) -> list[int]:
+        """Return what all prefixes begin with: every longer one grows from one of them."""
+        low, high = min(self._beam), max(self._beam)
+        same = next((place for place, (a, b) in enumerate(zip(low, high, strict=False)) if a != b), len(low))
+        return list(low[:same])
+
+    def best(self) -> list[int]:
+        """Return the symbols of the best transcript, if nothing follows."""
+        scored = ((mass.score + self._language.of_end(prefix), prefix) for prefix, mass in self._beam.items())
+        return list(max(scored)[1])
 
 
 def _grow(

@@ -23,7 +23,15 @@ from rnntrain.ranges import DropoutRate, PositiveInt
 from rnntrain.tasks.base import Task
 from rnntrain.tasks.forecast.heads import DirectHead, RecursiveHead, SegmentHead, WindowInput, WindowNorm
 from rnntrain.tasks.forecast.metrics import ForecastMetrics
-from rnntrain.tasks.forecast.outputs import Forecast, Loss, Output, PointOutput, QuantileOutput, StudentTOutput
+from rnntrain.tasks.forecast.outputs import (
+    Forecast,
+    Loss,
+    Output,
+    PointOutput,
+    QuantileOutput,
+    StudentTOutput,
+    forecast_loss,
+)
 from rnntrain.tasks.forecast.units import Units
 
 if TYPE_CHECKING:
@@ -132,11 +140,7 @@ class Forecasting(Task):
         return RecursiveHead(layout, self.output, self.window_norm, input_size)
 
     def loss(self, output: Forecast, batch: Batch) -> tuple[Tensor, Tensor]:
-        targets_BSC = batch.targets
-        if output.one_step:
-            count = targets_BSC.shape[-1]
-            targets_BSC = torch.cat([batch.inputs[:, 1:, :count], targets_BSC[:, :1]], 1)
-        return self.output.loss(output.params_BSCP, targets_BSC), torch.tensor(float(targets_BSC.numel()))
+        return forecast_loss(self.output, output, batch)
 
     def metrics(self, codec: Codec) -> Metrics:
         assert isinstance(codec, SeriesCodec)

@@ -8,6 +8,7 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -153,11 +154,25 @@ class LanguageMetrics(Metrics):
         return [self._nats, self._tokens, self._chars]
 
     def compute(self) -> dict[str, float]:
-        nats = self._nats.value()
-        loss = nats / self._tokens.value()
+        return self._values(self._nats.value(), self._tokens.value(), self._chars.value())
+
+    def rows(self, output: Any, batch: Batch) -> dict[str, Tensor]:
+        chars_BT = self._chars_V.to(batch.targets.device)[batch.targets]
+        lengths_B = batch.lengths_B
+        if lengths_B is None:
+            lengths_B = torch.full((batch.batch_size,), batch.targets.shape[1], device=batch.targets.device)
+        else:
+            chars_BT = chars_BT * length_mask(lengths_B, chars_BT.shape[1])
+        return {"nats": nats_of_rows(output, batch), "tokens": lengths_B, "chars": chars_BT.sum(1)}
+
+    def scores(self, sums: Mapping[str, np.ndarray]) -> dict[str, float]:
+        return self._values(*(float(sums[name]) for name in ("nats", "tokens", "chars")))
+
+    def _values(self, nats: float, tokens: float, chars: float) -> dict[str, float]:
+        loss = nats / max(tokens, 1.0)
         return {
             "loss": loss,
-            self._name: nats / max(self._chars.value(), 1.0) / math.log(2),
+            self._name: nats / max(chars, 1.0) / math.log(2),
             # exp(709) is the largest that a float holds, and a diverged model may well be beyond it
             "perplexity": math.exp(min(loss, 700.0)),
         }

@@ -127,6 +127,27 @@ class MusicMetrics(Metrics):
             "frame_accuracy": self._hits.value() / max(self._either.value(), 1.0),
         }
 
+    def rows(self, output: Tensor, batch: Batch) -> dict[str, Tensor]:
+        steps = output.shape[1]
+        lengths_B = batch.lengths_B
+        if lengths_B is None:
+            lengths_B = torch.full((len(output),), steps, device=output.device)
+        valid_BT1 = length_mask(lengths_B, steps)[..., None]
+        said_BTK, true_BTK = (output > 0) & valid_BT1, (batch.targets > 0) & valid_BT1
+        nats_BTK = F.binary_cross_entropy_with_logits(output.float(), batch.targets, reduction="none")
+        return {
+            "nats": (nats_BTK * valid_BT1).sum((1, 2)),
+            "steps": lengths_B,
+            "hits": (said_BTK & true_BTK).sum((1, 2)),
+            "either": (said_BTK | true_BTK).sum((1, 2)),
+        }
+
+    def scores(self, sums: Mapping[str, np.ndarray]) -> dict[str, float]:
+        return {
+            "loss": float(sums["nats"]) / max(float(sums["steps"]), 1.0),
+            "frame_accuracy": float(sums["hits"]) / max(float(sums["either"]), 1.0),
+        }
+
     def pictures(self) -> dict[str, Picture]:
         if self._first is None:
             return {}

@@ -139,6 +139,40 @@ class RegressionMetrics(Metrics):
                 metrics[f"mse_len_{length}"] = squares.value() / seen
         return metrics
 
+    def rows(self, output: Tensor, batch: Batch) -> dict[str, Tensor]:
+        mask_BT = None
+        if output.dim() == 3:
+            mask_BT = counted_steps(batch)
+            mask_BT = (
+                torch.ones(output.shape[:2], dtype=torch.bool, device=output.device) if mask_BT is None else mask_BT
+            )
+        scale_K = torch.from_numpy(self._codec.targets.scale_D).to(output.device)
+        scaled = output.double() - batch.targets.double()
+        y = batch.targets.double() * scale_K
+        count_B = torch.ones(len(output), device=output.device) if mask_BT is None else mask_BT.sum(1)
+        parts = {
+            "loss": scaled.square().mean(-1, keepdim=True),
+            "squares": (scaled * scale_K).square(),
+            "absolute": (scaled * scale_K).abs(),
+            "y": y,
+            "y_squares": y.square(),
+        }
+        if mask_BT is not None:
+            parts = {name: (part * mask_BT[..., None]).sum(1) for name, part in parts.items()}
+        return {"count": count_B, **parts}
+
+    def scores(self, sums: Mapping[str, np.ndarray]) -> dict[str, float]:
+        count = max(float(sums["count"]), 1.0)
+        spread_K = sums["y_squares"] - sums["y"] ** 2 / count
+        varied_K = spread_K > 1e-12 * sums["y_squares"]
+        r2_K = np.where(varied_K, 1 - sums["squares"] / np.where(varied_K, spread_K, 1.0), 0.0)
+        return {
+            "loss": float(sums["loss"].sum()) / count,
+            "mse": float(sums["squares"].mean()) / count,
+            "mae": float(sums["absolute"].mean()) / count,
+            "r2": float(r2_K.mean()),
+        }
+
     def pictures(self) -> dict[str, Picture]:
         true_NK, said_NK = (torch.cat(parts).cpu().numpy() for parts in zip(*self._drawn, strict=True))
         mean_K = self._codec.targets.mean_D

@@ -125,6 +125,29 @@ class StepMetrics(Metrics):
                 metrics |= {f"{name}_len_{length}": value for name, value in _accuracies(sums).items()}
         return metrics
 
+    def rows(self, output: Tensor, batch: Batch) -> dict[str, Tensor]:
+        right_BT = output.argmax(-1) == batch.targets
+        mask_BT = counted_steps(batch)
+        mask_BT = torch.ones_like(right_BT) if mask_BT is None else mask_BT
+        nats_BT = F.cross_entropy(output.float().transpose(1, 2), batch.targets, reduction="none")
+        steps_B, right_B = mask_BT.sum(1), (right_BT & mask_BT).sum(1)
+        some_B = steps_B > 0
+        return {
+            "nats": (nats_BT * mask_BT).sum(1),
+            "steps": steps_B,
+            "right": right_B,
+            "sequences": some_B.long(),
+            "right_sequences": (some_B & (right_B == steps_B)).long(),
+        }
+
+    def scores(self, sums: Mapping[str, np.ndarray]) -> dict[str, float]:
+        steps, sequences = max(float(sums["steps"]), 1.0), max(float(sums["sequences"]), 1.0)
+        return {
+            "loss": float(sums["nats"]) / steps,
+            "accuracy": float(sums["right"]) / steps,
+            "sequence_accuracy": float(sums["right_sequences"]) / sequences,
+        }
+
     def _count_classes(self, said_N: Tensor, due_N: Tensor) -> None:
         classes = self._codec.num_classes
         self._counts_CC.add(torch.bincount(due_N * classes + said_N, minlength=classes**2).view(classes, classes))

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,9 +15,9 @@ from torch import Tensor
 from rnntrain.batch import Batch
 from rnntrain.data.tagged.bio import OUTSIDE, split_tag
 from rnntrain.data.tagged.tag_codec import TagCodec
-from rnntrain.metrics import Metrics, Picture, Sum
+from rnntrain.metrics import Metrics, Picture, Sum, Table
 from rnntrain.models.tag_head import TagScores
-from rnntrain.tasks.spans import SpanCounts
+from rnntrain.tasks.spans import SpanCounts, scores
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -94,6 +94,43 @@ class TaggingMetrics(Metrics):
 
     def compute(self) -> dict[str, float]:
         return {"loss": self._nats.value() / max(self._tokens.value(), 1.0)} | self.results().metrics()
+
+    def rows(self, output: TagScores, batch: Batch) -> dict[str, Tensor]:
+        tags, types = self._codec.tags, self._codec.types
+        counts = []
+        for true, predicted in valid_rows(batch.lengths_B, batch.targets, output.best(batch.lengths_B)):
+            its = Results(self._codec)
+            its.add([tags[tag] for tag in true], [tags[tag] for tag in predicted])
+            right = sum(a == b for a, b in zip(true, predicted, strict=True))
+            spans = its.spans
+            counts.append(
+                [len(true), right, *(part[t] for part in (spans.true, spans.predicted, spans.right) for t in types)]
+            )
+        counts_BX = torch.tensor(counts)
+        parts = counts_BX[:, 2:].unflatten(1, (3, len(types))) if types else counts_BX.new_zeros(len(counts), 3, 0)
+        named = dict(zip(("true", "predicted", "right_spans"), parts.unbind(1), strict=True))
+        nats_B = output.losses(batch.targets, batch.lengths_B)
+        return {"nats": nats_B, "tokens": counts_BX[:, 0], "right": counts_BX[:, 1], **named}
+
+    def scores(self, sums: Mapping[str, np.ndarray]) -> dict[str, float]:
+        tokens = max(float(sums["tokens"]), 1.0)
+        values = {"loss": float(sums["nats"]) / tokens, "accuracy": float(sums["right"]) / tokens}
+        return values | (self._spans(sums).metrics(self._codec.types) if self._codec.marks_spans else {})
+
+    def tables(self, sums: Mapping[str, np.ndarray]) -> dict[str, Table]:
+        if not self._codec.marks_spans:
+            return {}
+        spans, table = self._spans(sums), {}
+        for kind in self._codec.types:
+            values = scores(spans.right[kind], spans.predicted[kind], spans.true[kind])
+            table[kind] = dict(zip(("precision", "recall", "f1"), values, strict=True)) | {"support": spans.true[kind]}
+        return {"by type": table}
+
+    def _spans(self, sums: Mapping[str, np.ndarray]) -> SpanCounts:
+        spans = SpanCounts()
+        for counter, name in ((spans.true, "true"), (spans.predicted, "predicted"), (spans.right, "right_spans")):
+            counter.update({kind: int(count) for kind, count in zip(self._codec.types, sums[name], strict=True)})
+        return spans
 
     def pictures(self) -> dict[str, Picture]:
         def confusion() -> Figure:

@@ -41,8 +41,27 @@ VERBS = {
     "sweep": Verb(
         "sweeping:sweep", "[sweep=NAME] [key=values …]", "search over configs, several runs at once", "config"
     ),
-    "eval": Verb("trained:evaluate", "RUN [--split val]", "evaluate a run's best weights", "run"),
-    "sample": Verb("trained:sample", "RUN [--prompt TEXT]", "write text with a trained language model", "run"),
+    "eval": Verb(
+        "judging:evaluate", "RUN [FILE|--split val]", "evaluate best weights, on a run's data or yours", "run"
+    ),
+    "sample": Verb("trained:sample", "RUN [--prompt TEXT]", "write text, or music, with a trained model", "run"),
+    "predict": Verb(
+        "predicting:predict", "RUN [FILE|FOLDER|-] …", "labels, spans, transcripts or forecasts for new inputs", "run"
+    ),
+    "transcribe": Verb(
+        "transcribing:transcribe", "RUN FILE.wav …", "speech to text, of recordings or while it is spoken", "run"
+    ),
+    "forecast": Verb(
+        "forecasting:forecast", "RUN [FILE] [--horizon N]", "the steps to come, with bands, dates, a picture", "run"
+    ),
+    "bundle": Verb("bundling:bundle", "RUN [RUN …] [--out FOLDER]", "one folder with weights and a model card", "run"),
+    "verify": Verb("reliability:verify", "RUN…", "which checkpoints are whole, and which one a resume takes", "run"),
+    "reproduce": Verb(
+        "reliability:reproduce", "RUN [--steps N]", "train a run anew, aside, and compare all numbers to the bit", "run"
+    ),
+    "replay": Verb(
+        "reliability:replay", "RUN/nonfinite/STEP", "take a step again that was not finite: where does it begin", "run"
+    ),
     "diagnose": Verb(
         "trained:diagnose", "RUN", "how far back its gradients reach, in numbers, words and a picture", "run"
     ),

@@ -68,6 +68,11 @@ def resume(arguments: list[str]) -> int:
     parser.add_argument(
         "overrides", nargs="*", metavar="key=value", help="raised limits, such as trainer.max_steps=10000"
     )
+    parser.add_argument(
+        "--strict",
+        action="store_true",
+        help="refuse where threads, torch, device … make other bits",
+    )
     parser.add_argument("--quiet", action="store_true", help="show no progress")
     options = parse(parser, arguments)
     if options.run is not None and "=" in options.run and not os.path.exists(options.run):
@@ -77,7 +82,7 @@ def resume(arguments: list[str]) -> int:
     from rnntrain import commands, recorded
 
     run = recorded.latest_interrupted() if options.run is None else Path(options.run)
-    _print_closing(commands.resume(run, options.overrides, quiet=options.quiet))
+    _print_closing(commands.resume(run, options.overrides, quiet=options.quiet, strict=options.strict))
     return DONE
 
 

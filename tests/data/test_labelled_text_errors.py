@@ -120,7 +120,7 @@ def test_a_text_file_of_a_class_that_is_not_utf_8(tmp_path: Path) -> None:
 
 
 def test_a_damaged_gz(tmp_path: Path) -> None:
-    assert "cannot unpack" in refused(file_of(tmp_path, b"\x1f\x8b\x08", "a.csv.gz"))
+    assert "no whole gzip file" in refused(file_of(tmp_path, b"\x1f\x8b\x08", "a.csv.gz"))
 
 
 def test_a_column_of_two_names(tmp_path: Path) -> None:

@@ -142,7 +142,7 @@ def test_what_may_not_be_read_is_named(tmp_path: Path, monkeypatch, what: str) -
         raise PermissionError(13, "Permission denied", str(name))
 
     if what == "file":  # not by the file's mode, which does not bind the administrator
-        monkeypatch.setattr(Path, "open", deny)
+        monkeypatch.setattr(os, "open", deny)
     else:
         monkeypatch.setattr(os, "scandir", deny)
     message = refused(path if what == "file" else tmp_path)

@@ -213,3 +213,22 @@ def state_of(run: RunDir) -> dict[str, Any]:
 def lines_of(run: RunDir) -> list[dict[str, Any]]:
     lines = [json.loads(line) for line in run.metrics.read_text().splitlines()]
     return [{name: value for name, value in line.items() if not name.startswith("cost/")} for line in lines]
+
+
+def test_sums_of_rows_make_the_metrics_of_the_whole(case: Case) -> None:
+    """So that metrics of resampled rows, or of those of one length, are metrics of the same kind."""
+    task, batch = case.experiment.task, case.batch
+    measured = task.metrics(case.experiment.data.codec)
+    with torch.no_grad():
+        output, _ = task.infer(case.model.eval(), batch, None)
+        measured.update(output, batch, *task.loss(output, batch))
+        rows = measured.rows(output, batch)
+    assert {len(part) for part in rows.values()} == {batch.batch_size}
+    sums = {name: part.double().sum(0).numpy() for name, part in rows.items()}
+    whole, scores = measured.compute(), measured.scores(sums)
+    assert scores.keys() <= whole.keys()
+    assert "loss" in scores
+    for name, value in scores.items():
+        assert value == pytest.approx(whole[name], rel=1e-4, abs=1e-6), name
+    for table in measured.tables(sums).values():
+        assert all(isinstance(value, float | int) for row in table.values() for value in row.values())

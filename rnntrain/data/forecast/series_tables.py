@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import csv
-import gzip
 import hashlib
 import io
 import math
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from rnntrain.data import bounded
 from rnntrain.errors import UserError, closest
 
 MISSING = {"", "na", "n/a", "nan", "null", "none", "-", "?"}
 DELIMITERS = ",;\t|"
+PARQUET = (".parquet", ".pq")
+BATCH_ROWS = 1 << 14  # of a Parquet file that are unpacked at once
 
 
 @dataclass(frozen=True)
@@ -111,20 +113,17 @@ def read_table(path: Path, key: str) -> Table:
         UserError: the file cannot be read, is empty, or a row has more or fewer cells than there are names.
     """
     try:
-        content = path.read_bytes()
+        content = bounded.read_whole(path, f"{key}={path}", lines=not path.name.lower().endswith((".gz", *PARQUET)))
     except OSError as error:
         near = ""
         if not path.exists() and path.parent.is_dir():
             near = closest(path.name, sorted(other.name for other in path.parent.iterdir()))
         raise UserError(f"{key}={path}: cannot be read ({error.strerror}){near}; give a CSV or Parquet file") from error
     digest = hashlib.sha256(content).hexdigest()
-    if path.suffix.lower() in (".parquet", ".pq"):
+    if path.suffix.lower() in PARQUET:
         return _read_parquet(path, content, digest)
     if path.suffix.lower() == ".gz":
-        try:
-            content = gzip.decompress(content)
-        except (OSError, EOFError, zlib.error) as error:
-            raise UserError(f"{key}={path}: is no whole gzip file ({error}); get it anew") from error
+        content = bounded.unpack_gzip(content, f"{key}={path}", lines=True)
     return _read_csv(path, content, digest)
 
 
@@ -148,9 +147,12 @@ def _read_csv(path: Path, content: bytes, digest: str) -> Table:
     if len(rows) < 2:
         raise UserError(f"{path}: has no rows; give a line with the names of the columns, and one row for each time")
     names = [name.strip() for name in rows[0]]
-    for number, name in enumerate(names):
-        if name in names[:number]:
+    bounded.check_columns(len(names), f"{path}:{lines[0]}")
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
             raise UserError(f"{path}:{lines[0]}: two columns are called {name!r}; rename one")
+        seen.add(name)
     for row, line in zip(rows, lines, strict=True):
         if len(row) != len(names):
             raise UserError(f"{path}:{line}: {len(row)} cells where the first line names {len(names)}; correct the row")
@@ -167,7 +169,7 @@ def _read_parquet(path: Path, content: bytes, digest: str) -> Table:
     except ImportError as error:
         raise UserError(f"data.path={path}: Parquet needs pyarrow: pip install 'rnntrain[parquet]'") from error
     try:
-        table = parquet.read_table(pyarrow.BufferReader(content))
+        table = _unpack_parquet(pyarrow, parquet.ParquetFile(pyarrow.BufferReader(content)), path, len(content))
     except (pyarrow.ArrowException, OSError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"data.path={path}: is no whole Parquet file ({reason}); get it anew") from error
@@ -181,6 +183,24 @@ def _read_parquet(path: Path, content: bytes, digest: str) -> Table:
         else:  # a time too: text in ISO format is read further in one way, whatever the file
             columns[name] = ["" if cell is None else _as_text(cell) for cell in column.to_pylist()]
     return Table(str(path), columns, None, digest)
+
+
+def _unpack_parquet(pyarrow: Any, file: Any, path: Path, packed_bytes: int) -> Any:
+    """Return the table of a file, read some rows at a time: a few bytes may stand for as many rows as they like.
+
+    Raises:
+        UserError: it has too many columns, or comes to more than a file of its size can mean.
+    """
+    where = f"data.path={path}"
+    bounded.check_columns(file.metadata.num_columns, where)
+    groups = [file.metadata.row_group(number) for number in range(file.metadata.num_row_groups)]
+    bounded.check_unpacked(sum(group.total_byte_size for group in groups), packed_bytes, where)
+    batches, size = [], 0
+    for batch in file.iter_batches(BATCH_ROWS):
+        size += batch.nbytes
+        bounded.check_unpacked(size, packed_bytes, where)
+        batches.append(batch)
+    return pyarrow.Table.from_batches(batches, file.schema_arrow)
 
 
 def _as_text(cell: object) -> str:

@@ -100,6 +100,8 @@ def _rows_of_folders(path: Path, folders: list[Path], key: str) -> Found:
     """Read every text file below a folder as one row, labelled with the folder's name."""
     rows, files = [], []
     for folder in folders:
+        if folder.is_symlink() and not folder.resolve().is_relative_to(path.resolve()):
+            raise UserError(f"{folder}: is a link that leads out of {path}; put the folder there itself")
         for document in find_documents(folder, key, (), any_file=False):
             file = Path(document.name)
             text = read_text(file, key).replace("\r\n", "\n")

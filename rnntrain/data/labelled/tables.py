@@ -13,11 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from rnntrain.data.bounded import check_columns, check_unpacked
 from rnntrain.data.source import read_bytes
 from rnntrain.errors import UserError, closest
 
 DELIMITERS = ",\t;|"
 LOOKED_AT = 200  # records that a guess is made from
+CELL_BYTES = 8  # of a list of cells
 LONGEST_FIELD = 2**31 - 1  # characters; the csv module's own limit is below the length of a long article
 
 
@@ -78,17 +80,18 @@ def read_table(
     Raises:
         UserError: names file and line of what is not UTF-8, ragged, or no JSON object.
     """
-    text = read_text(path, key)
+    text = read_text(path, key, lines=True)
     if not text.strip():
         raise UserError(f"{key}={path}: the file is empty; give one with rows of text and label")
     name = path.name.lower().removesuffix(".gz")
     if name.endswith((".jsonl", ".ndjson", ".json")):
         return _read_json_lines(path, text)
     if delimiter is None:
-        delimiter = "\t" if name.endswith((".tsv", ".tab")) else _guess_delimiter(text)
+        delimiter = "\t" if name.endswith((".tsv", ".tab")) else guess_delimiter(text)
     quotes = delimiter != "\t" if quotes is None else quotes
     records = list(_records(path, text, delimiter, quotes))
     width = _width(records)
+    check_columns(width, f"{path}:{records[0].line}")
     for cells, line in records:
         if len(cells) != width:
             advice = "quote cells that hold the delimiter" if quotes else "or set data.quotes=true if cells are quoted"
@@ -97,7 +100,7 @@ def read_table(
                 f"mend the row, {advice}, or set data.delimiter"
             )
     if header is None:
-        header = is_header(records[0].cells) or _looks_like_header(records)
+        header = is_header(records[0].cells) or looks_like_header(records)
     kind = {",": "CSV", "\t": "TSV"}.get(delimiter, f"cells parted by {delimiter!r}")
     if header:
         columns = [cell.strip() for cell in records[0].cells]
@@ -108,13 +111,16 @@ def read_table(
     return Table(path, [str(number + 1) for number in range(width)], records, False, kind)
 
 
-def read_text(path: Path, key: str) -> str:
+def read_text(path: Path, key: str, *, lines: bool = False) -> str:
     """Return a file decoded from UTF-8, without a byte-order mark, line ends as they are.
+
+    Args:
+        lines: it is a table, whose lines are not endless.
 
     Raises:
         UserError: it cannot be read, or names the line that is not UTF-8.
     """
-    data = read_bytes(path, key)
+    data = read_bytes(path, key, lines=lines)
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -156,7 +162,7 @@ def _long_fields() -> Iterator[None]:
         csv.field_size_limit(before)
 
 
-def _guess_delimiter(text: str) -> str:
+def guess_delimiter(text: str) -> str:
     """Return what parts most of the first rows into the same number of cells, two or more."""
 
     def agreement(delimiter: str) -> float:
@@ -174,7 +180,7 @@ def _width(records: Sequence[Record]) -> int:
     return Counter(len(record.cells) for record in records).most_common(1)[0][0]
 
 
-def _looks_like_header(records: Sequence[Record]) -> bool:
+def looks_like_header(records: Sequence[Record]) -> bool:
     first, *others = (record.cells for record in records[:LOOKED_AT])
     return not any(cell in {other[place] for other in others} for place, cell in enumerate(first))
 
@@ -195,6 +201,9 @@ def _read_json_lines(path: Path, text: str) -> Table:
         objects.append((value, number))
     # Cells of objects that lack a key are None, which whoever needs the column refuses.
     columns = list(dict.fromkeys(name for value, _ in objects for name in value))
+    check_columns(len(columns), str(path))
+    # Where every line has keys of its own, the table grows with the square of the file.
+    check_unpacked(CELL_BYTES * len(columns) * len(objects), len(text), str(path))
     records = [Record([value.get(name) for name in columns], line) for value, line in objects]
     return Table(path, columns, records, True, "JSON lines")
 

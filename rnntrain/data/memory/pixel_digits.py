@@ -42,8 +42,7 @@ class PixelDigits(Arrays):
     ) -> None:
         super().__init__("@digits/digits.npz", batch_size, "classes", eval_batch_size=eval_batch_size)
         self.permuted, self.permutation_seed, self.shift = permuted, permutation_seed, shift
-        pixels_T = np.arange(SIDE * SIDE)
-        self._order_T = np.random.default_rng(permutation_seed).permutation(pixels_T) if permuted else pixels_T
+        self._order_T = reading_order(permuted, permutation_seed)
         self._sources_ST = _shifted(self._order_T, shift)
 
     def transform(self, rows: Rows) -> Rows:
@@ -54,6 +53,12 @@ class PixelDigits(Arrays):
             return x_TD
         paper_1D = self._inputs().encode(np.zeros((1, 1)))
         return np.concatenate([x_TD, paper_1D])[self._sources_ST[int(draw * len(self._sources_ST))]]
+
+
+def reading_order(permuted: bool, permutation_seed: int) -> np.ndarray:
+    """Return the pixel that each step reads."""
+    pixels_T = np.arange(SIDE * SIDE)
+    return np.random.default_rng(permutation_seed).permutation(pixels_T) if permuted else pixels_T
 
 
 def _shifted(order_T: np.ndarray, most: int) -> np.ndarray:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from rnntrain.data.bounded import read_whole, unpacked_limit
 from rnntrain.errors import UserError
 
 MOST_BYTES = 1 << 28  # of one variable, unpacked
@@ -33,32 +34,35 @@ def read_matlab(path: Path, key: str) -> dict[str, Any]:
         UserError: the file cannot be read, is of another version, is damaged or holds other things.
     """
     try:
-        content = path.read_bytes()
+        content = read_whole(path, f"{key}={path}")
     except OSError as error:
         raise UserError(f"{key}={path}: cannot be read ({error.strerror})") from error
     if content[126:128] not in (b"IM", b"MI"):
         raise UserError(f"{key}={path}: is no MATLAB 5 file; save it with `save -v7`, or as .npz")
     order = "<" if content[126:128] == b"IM" else ">"
     variables: dict[str, Any] = {}
+    left = unpacked_limit(len(content))
     try:
         for kind, data in _elements(memoryview(content)[HEADER_BYTES:], order):
-            name, value = _variable(kind, data, order)
+            kind, data = _unpacked(kind, data, order, min(MOST_BYTES, left))
+            left -= len(data)
+            if kind != MATRIX:
+                raise ValueError(f"element type {kind} where a matrix is due")
+            name, value = _matrix(data, order, DEEPEST)
             variables[name] = value
     except (ValueError, struct.error, zlib.error) as error:
         raise UserError(f"{key}={path}: the file is damaged or holds more than numbers ({error})") from error
     return variables
 
 
-def _variable(kind: int, data: memoryview, order: str) -> tuple[str, Any]:
-    if kind == COMPRESSED:
-        unpacker = zlib.decompressobj()
-        unpacked = unpacker.decompress(data, MOST_BYTES)
-        if unpacker.unconsumed_tail:
-            raise ValueError(f"a variable of more than {MOST_BYTES:,} bytes")
-        kind, data = next(iter(_elements(memoryview(unpacked), order)), (0, data))
-    if kind != MATRIX:
-        raise ValueError(f"element type {kind} where a matrix is due")
-    return _matrix(data, order, DEEPEST)
+def _unpacked(kind: int, data: memoryview, order: str, most: int) -> tuple[int, memoryview]:
+    if kind != COMPRESSED:
+        return kind, data
+    unpacker = zlib.decompressobj()
+    unpacked = unpacker.decompress(data, max(1, most))
+    if unpacker.unconsumed_tail:
+        raise ValueError(f"a variable of more than {most:,} bytes, which no file of its size means")
+    return next(iter(_elements(memoryview(unpacked), order)), (0, data))
 
 
 def _elements(data: memoryview, order: str) -> list[tuple[int, memoryview]]:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 import zipfile
 import zlib
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.lib import format as npy
 
+from rnntrain.data.bounded import open_data, unpacked_limit
 from rnntrain.errors import UserError, closest
 
 MOST_BYTES = 1 << 32  # of all arrays of an archive together
@@ -32,9 +34,9 @@ def read_npz(path: Path, key: str) -> dict[str, np.ndarray]:
         UserError: the file cannot be read, is no archive of arrays, is damaged, or larger than `MOST_BYTES`.
     """
     arrays: dict[str, np.ndarray] = {}
-    left = MOST_BYTES
     try:
-        with zipfile.ZipFile(path) as archive:
+        with open_data(path, f"{key}={path}") as file, zipfile.ZipFile(file) as archive:
+            left = min(MOST_BYTES, unpacked_limit(os.fstat(file.fileno()).st_size))
             for member in archive.infolist():
                 name = member.filename.removesuffix(".npy")
                 if name == member.filename:
@@ -61,7 +63,10 @@ def _read_array(stream: IO[bytes], place: str, most: int) -> np.ndarray:
         raise UserError(f"{place}: holds {dtype.name}; only numbers and texts are read, never pickled objects")
     size = math.prod(shape) * dtype.itemsize  # in Python's own integers, which do not overflow
     if size > most:
-        raise UserError(f"{place}: would take {size:,} bytes; at most {MOST_BYTES:,} are read from one file")
+        raise UserError(
+            f"{place}: would take {size:,} bytes; at most {most:,} more are read from this file: save it with "
+            "numpy.savez, which does not compress, or in parts"
+        )
     content = bytearray()  # grows with what is really there, whatever the header promises
     while len(content) < size:
         block = stream.read(min(BLOCK, size - len(content)))
@@ -132,5 +137,6 @@ def check_names(arrays: dict[str, np.ndarray], place: str) -> None:
 
 def sha256_of(path: Path) -> dict[str, Any]:
     """Return size and SHA-256 of a file."""
-    content = path.read_bytes()
-    return {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    with open_data(path, str(path)) as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        return {"bytes": file.tell(), "sha256": digest}

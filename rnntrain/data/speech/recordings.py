@@ -81,15 +81,15 @@ def find_recordings(
     else:
         if pattern is not None:
             raise UserError(f"data.pattern={pattern}: is for a folder, and data.path={path} is a file; leave it out")
-        lines = list(_lines(path))
+        lines = list(manifest_lines(path))
         names = list(lines[0][1])
-        column = _choose("path_field", path_field, PATH_NAMES, names, str(path))
-        rows = [(_inside(path.parent, values[column], where), where, values) for where, values in lines]
+        column = choose("path_field", path_field, PATH_NAMES, names, str(path))
+        rows = [(inside(path.parent, values[column], where), where, values) for where, values in lines]
         said = f"files in column {column}"
-    text = _choose("text_field", text_field, TEXT_NAMES, names, str(path))
+    text = choose("text_field", text_field, TEXT_NAMES, names, str(path))
     split = split_field or next((name for name in SPLIT_COLUMN_NAMES if name in names), None)
     if split is not None:
-        _choose("split_field", split, (), names, str(path))
+        choose("split_field", split, (), names, str(path))
     entries = [Entry(file, where, " ".join(values[text].split()), values) for file, where, values in rows]
     for entry in entries:
         if not entry.text:
@@ -158,7 +158,7 @@ def _condition(text: str, split: str, entries: list[Entry]) -> Any:
     return lambda entry: entry.fields[field].isdecimal() and low <= int(entry.fields[field]) <= high
 
 
-def _choose(key: str, chosen: str | None, usual: Sequence[str], names: list[str], where: str) -> str:
+def choose(key: str, chosen: str | None, usual: Sequence[str], names: list[str], where: str) -> str:
     """Return the field that the user chose, or the first usual one that there is."""
     if chosen is not None:
         if chosen in names:
@@ -187,7 +187,7 @@ def _in_folder(folder: Path, pattern: str) -> Iterator[tuple[Path, str, dict[str
                 f"{file}: the name does not fit data.pattern={pattern}; write the pattern with a field in braces for "
                 "each part, such as {label}_{speaker}_{index}.wav, or take the file out"
             )
-        yield _inside(folder, name, str(file)), str(file), match.groupdict()
+        yield inside(folder, name, str(file)), str(file), match.groupdict()
 
 
 def _expression(pattern: str) -> re.Pattern[str]:
@@ -200,7 +200,7 @@ def _expression(pattern: str) -> re.Pattern[str]:
     return re.compile("".join(f"(?P<{part}>[^/]+?)" if i % 2 else re.escape(part) for i, part in enumerate(parts)))
 
 
-def _inside(root: Path, name: str, where: str) -> Path:
+def inside(root: Path, name: str, where: str) -> Path:
     """Return the file `name` below `root`, which no link and no `..` may lead out of."""
     if not name or "\0" in name:
         raise UserError(f"{where}: the path is empty or has a null; name a file below {root}")
@@ -210,7 +210,7 @@ def _inside(root: Path, name: str, where: str) -> Path:
     return path
 
 
-def _lines(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
+def manifest_lines(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
     """Yield the place and the values of each line of a manifest; all have the fields of the first."""
     if path.suffix.lower() not in MANIFESTS:
         raise UserError(f"data.path={path}: a manifest is {', '.join(MANIFESTS)}; or name a folder of recordings")

@@ -7,11 +7,13 @@ from __future__ import annotations
 import hashlib
 import io
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from rnntrain.data.bounded import check_unpacked, read_whole
 from rnntrain.data.speech.resample import resample
 from rnntrain.errors import UserError
 
@@ -19,6 +21,9 @@ SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".opus")
 BLOCK = 1 << 18  # frames read at once: a header may promise more than memory holds
 TAIL = 1 << 17  # bytes in which the last page of an Ogg file begins; pages are at most 65 kB
 LAST_PAGE = 4  # flag of that page
+
+RATIO = 400  # bytes of samples that one byte stands for: speech at 6 kbit/s in Opus comes to 256
+LOWEST_RATE, HIGHEST_RATE = 1000, 768_000  # samples a second
 
 Stereo = Literal["refuse", "mix"]
 
@@ -46,7 +51,7 @@ def read_sound(path: Path, where: str, stereo: Stereo = "refuse") -> Sound:
     try:
         if not stat.S_ISREG(path.stat().st_mode):
             raise UserError(f"{where}: this is no file but a folder, device or pipe; name a sound file")
-        data = path.read_bytes()
+        data = read_whole(path, where)
     except FileNotFoundError as error:
         raise UserError(f"{where}: there is no such file; correct the path, or restore the file") from error
     except OSError as error:
@@ -59,12 +64,30 @@ def decode_sound(data: bytes, where: str, stereo: Stereo = "refuse") -> Sound:
     soundfile = _soundfile()
     _check_whole(data, where)
     samples_SC, rate = _decode(soundfile, data, where)
+    if not LOWEST_RATE <= rate <= HIGHEST_RATE:  # resampling would make a gigabyte of a kilobyte
+        raise UserError(f"{where}: says that it has {rate} samples a second, which no recording has; write it anew")
     if samples_SC.shape[1] > 1 and stereo == "refuse":
         raise UserError(f"{where}: has {samples_SC.shape[1]} channels; mix them down with data.stereo=mix")
     samples_S = samples_SC.mean(1)
     if not np.isfinite(samples_S).all():
         raise UserError(f"{where}: has samples that are NaN or infinite; write the file anew")
     return Sound(samples_S, rate, len(data), hashlib.sha256(data).hexdigest())
+
+
+def sound_blocks(path: Path, where: str, frames: int) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield the rate and the samples ``[S, C]`` of a sound file, so many frames at a time, without holding it whole.
+
+    Raises:
+        UserError: as `read_sound`, but that a file which is cut off ends where it is cut.
+    """
+    soundfile = _soundfile()
+    try:
+        with soundfile.SoundFile(path) as file:
+            while len(block_SC := file.read(frames, dtype="float32", always_2d=True)):
+                yield file.samplerate, block_SC
+    except (soundfile.SoundFileError, RuntimeError, OSError) as error:
+        reason = str(getattr(error, "error_string", error)).strip().rstrip(".")
+        raise UserError(f"{where}: is no sound that can be read ({reason}); give WAV, FLAC or Ogg") from error
 
 
 def at_rate(sound: Sound, sample_rate: int, where: str, allowed: bool) -> np.ndarray:
@@ -87,8 +110,11 @@ def _decode(soundfile: Any, data: bytes, where: str) -> tuple[np.ndarray, int]:
     try:
         with soundfile.SoundFile(io.BytesIO(data)) as file:
             promised, rate, channels = file.frames, file.samplerate, file.channels
-            while len(block := file.read(BLOCK, dtype="float32", always_2d=True)):
+            size = 0
+            while len(block := file.read(max(1, BLOCK // channels), dtype="float32", always_2d=True)):
                 blocks.append(block)
+                size += block.nbytes
+                check_unpacked(size, len(data), where, RATIO)
     except (soundfile.SoundFileError, RuntimeError, ValueError) as error:
         reason = str(getattr(error, "error_string", error)).strip().rstrip(".")
         raise UserError(f"{where}: is no sound that can be read ({reason}); give WAV, FLAC or Ogg") from error

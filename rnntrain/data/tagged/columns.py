@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import chain
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -17,18 +17,9 @@ from rnntrain.data.base import Codec, DataSet
 from rnntrain.data.bucketing import ordered_batches, pad, shuffled_batches
 from rnntrain.data.places import resolve
 from rnntrain.data.source import Document, find_documents, find_splits
-from rnntrain.data.tagged.bio import (
-    OUTSIDE,
-    first_violation,
-    has_ends,
-    marks_spans,
-    may_follow,
-    spans_of,
-    split_tag,
-    tags_of,
-    tokens_with_spans,
-)
+from rnntrain.data.tagged.bio import has_ends, marks_spans, spans_of, tokens_with_spans
 from rnntrain.data.tagged.conll import Layout, Sentence, read_sentences
+from rnntrain.data.tagged.mending import Alternatives, Bio, choose_alternatives, mend_tags
 from rnntrain.data.tagged.tag_codec import FIRST_CHAR, NUM_CHARS, TagCodec
 from rnntrain.errors import UserError, closest
 from rnntrain.ranges import Fraction, PositiveInt
@@ -91,8 +82,8 @@ class Columns(DataSet):
         token_column: PositiveInt | None = None,
         tag_column: PositiveInt | None = None,
         comments: bool = False,
-        bio: Literal["refuse", "repair", "keep"] = "refuse",
-        alternatives: Literal["refuse", "first"] = "refuse",
+        bio: Bio = "refuse",
+        alternatives: Alternatives = "refuse",
         lower: bool = False,
         digits: bool = False,
         min_count: PositiveInt = 1,
@@ -110,7 +101,8 @@ class Columns(DataSet):
         self.fractions = {"val": val_fraction, "test": test_fraction}
         self.suffixes = tuple(suffixes or ())
         self.layout = Layout(token_column, tag_column, comments)
-        self.bio, self.alternatives = bio, alternatives
+        self.bio: Bio = bio
+        self.alternatives: Alternatives = alternatives
         self.fit_options: dict[str, Any] = {
             "lower": lower,
             "digits": digits,
@@ -146,8 +138,9 @@ class Columns(DataSet):
             if path is not None:
                 key = f"data.{split}_path"
                 found[split] = find_documents(resolve(path, key), key, self.suffixes, any_file=False)
+        sentences = {split: list(self._read_all(its)) for split, its in found.items()}
         self._scans = [document.scan(as_bytes=True) for its in found.values() for document in its]
-        return {split: list(self._read_all(its)) for split, its in found.items()}
+        return sentences
 
     def _read_all(self, documents: list[Document]) -> Iterator[Sentence]:
         for document in documents:
@@ -184,33 +177,10 @@ class Columns(DataSet):
         """Choose among alternatives, then refuse or repair tags that break the rules of their scheme."""
         everyone = list(chain.from_iterable(sentences.values()))
         for sentence in everyone:
-            self._choose_alternatives(sentence)
+            choose_alternatives(sentence, self.alternatives)
         tags = {tag for sentence in sentences["train"] for tag in sentence.tags}
-        if self.bio == "keep" or not marks_spans(tags):
-            return
-        ends = has_ends(tags)
-        for sentence in everyone:
-            place = first_violation(sentence.tags, ends)
-            if place is None:
-                continue
-            if self.bio == "refuse":
-                raise _violation(sentence, place)
-            repaired = tags_of(spans_of(sentence.tags), len(sentence.tags), ends)
-            self._repaired += sum(old != new for old, new in zip(sentence.tags, repaired, strict=True))
-            sentence.tags[:] = repaired
-
-    def _choose_alternatives(self, sentence: Sentence) -> None:
-        before: str | None = None
-        for place, tag in enumerate(sentence.tags):
-            choices = tag.split(",")
-            if len(choices) > 1 and marks_spans(choices):
-                if self.alternatives == "refuse":
-                    raise UserError(
-                        f"{sentence.place(place)}: {tag} are several tags; leave one, or set data.alternatives=first"
-                    )
-                fitting = (choice for choice in choices if may_follow(before, choice, ends=False))
-                sentence.tags[place] = next(fitting, choices[0])
-            before = sentence.tags[place]
+        if self.bio != "keep" and marks_spans(tags):
+            self._repaired = sum(mend_tags(sentence, has_ends(tags), self.bio) for sentence in everyone)
 
     def _check_tags(self, train: list[Sentence]) -> None:
         tags = {tag for sentence in train for tag in sentence.tags}
@@ -315,12 +285,3 @@ class Columns(DataSet):
         repaired = f", {self._repaired:,} tags repaired" if self._repaired else ""
         words = f"{len(codec.words):,} words and {len(codec.characters):,} characters"
         return f"{sizes}; {self.layout.describe()}; {kinds}{repaired}; vocabulary of {words}"
-
-
-def _violation(sentence: Sentence, place: int) -> UserError:
-    fix = "correct it, or set data.bio=repair (which also reads IOB1)"
-    if place == len(sentence.tags) or split_tag(sentence.tags[place])[0] not in "IE":
-        return UserError(f"{sentence.place(place)}: the span before it has no end (E-); {fix}")
-    tag = sentence.tags[place]
-    before = sentence.tags[place - 1] if place else OUTSIDE
-    return UserError(f"{sentence.place(place)}: {tag} goes on with a span, but before it stands {before}; {fix}")

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from rnntrain.data.bounded import check_line
 from rnntrain.data.source import Document
 from rnntrain.errors import UserError
 
@@ -87,10 +88,12 @@ def read_sentences(document: Document, layout: Layout) -> Iterator[Sentence]:
 
 def lines_of(document: Document) -> Iterator[str]:
     """Yield lines without their ends; not by `splitlines`, which also cuts at characters that tokens may hold."""
-    rest = ""
+    rest, number = "", 1
     for chunk in replace(document, or_else="").text():
         *whole, rest = (rest + chunk).split("\n")
         yield from whole
+        number += len(whole)
+        check_line(len(rest), f"{document.name}:{number}")
     if rest:
         yield rest
 

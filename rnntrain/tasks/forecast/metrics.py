@@ -4,15 +4,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from rnntrain.batch import Batch
 from rnntrain.data.forecast.series_codec import SeriesCodec
-from rnntrain.metrics import Metrics, Picture, Sum
-from rnntrain.tasks.forecast.outputs import Forecast, Output, pinball
+from rnntrain.metrics import Metrics, Picture, Sum, Table
+from rnntrain.tasks.forecast.outputs import Forecast, Output, forecast_loss, pinball
 from rnntrain.tasks.forecast.units import Units
 
 PERCENT = 100.0
@@ -37,7 +40,8 @@ class ForecastMetrics(Metrics):
     """The metrics that `Forecasting` names; sums over all windows, steps and targets."""
 
     def __init__(self, codec: SeriesCodec, output: Output) -> None:
-        self._units, self._output, self._horizon = Units(codec), output, codec.layout.horizon
+        self._codec, self._units, self._output = codec, Units(codec), output
+        self._horizon = self.block = codec.layout.horizon
         self._loss, self._count = Sum(), Sum()
         quantiles = [_below(level) for level in output.levels] + [_band(share) for _, _, share in output.bands]
         names = (*POINTS, *(QUANTILES if output.levels else ()), *quantiles)
@@ -47,54 +51,58 @@ class ForecastMetrics(Metrics):
         assert isinstance(output, Forecast)
         self._loss.add(loss_sum)
         self._count.add(count)
+        for name, part_BS in self._parts(output, batch).items():
+            self._sums[name].add(part_BS.sum(0))
+
+    def sums(self) -> list[Sum]:
+        return [self._loss, self._count, *self._sums.values()]
+
+    def _parts(self, output: Forecast, batch: Batch) -> dict[str, Tensor]:
+        """Return what each window adds to each sum at each step of the horizon, ``[B, S]``."""
         # Of forecasts one step ahead over the window, only the last is one of the horizon.
         params_BSCP = (output.params_BSCP[:, -1:] if output.one_step else output.params_BSCP).detach()
         targets_BSC = batch.targets[:, : params_BSCP.shape[1]]
-        self._add_points(self._output.point(params_BSCP), targets_BSC, batch)
+        parts = self._of_points(self._output.point(params_BSCP), targets_BSC, batch)
         if self._output.levels:
-            self._add_quantiles(self._output.quantiles(params_BSCP), targets_BSC, batch)
+            parts |= self._of_quantiles(self._output.quantiles(params_BSCP), targets_BSC, batch)
+        beyond = self._horizon - targets_BSC.shape[1]
+        return {name: F.pad(part.to(torch.float64).sum(2), (0, beyond)) for name, part in parts.items()}
 
-    def _add_points(self, point_BSC: Tensor, targets_BSC: Tensor, batch: Batch) -> None:
+    def _of_points(self, point_BSC: Tensor, targets_BSC: Tensor, batch: Batch) -> dict[str, Tensor]:
         units = self._units
         truth_BSC, forecast_BSC = units.measured(targets_BSC, batch), units.measured(point_BSC, batch)
         scaled_BSC = (point_BSC - targets_BSC).to(torch.float64)
         error_BSC, size_BSC = (forecast_BSC - truth_BSC).abs(), truth_BSC.abs()
         both_BSC = size_BSC + forecast_BSC.abs()
         naive_BSC = units.naive_error(batch).expand_as(error_BSC)
-        self._add("count", torch.ones_like(error_BSC))
-        self._add("scaled_square", scaled_BSC.square())
-        self._add("scaled_error", scaled_BSC.abs())
-        self._add("error", error_BSC)
-        self._add("square", error_BSC.square())
-        self._add("last_value_error", (units.level(batch) - truth_BSC).abs())
-        self._add("shares", _ratio(error_BSC, size_BSC))
-        self._add("positive", (truth_BSC > 0).to(torch.float64))
-        self._add("symmetric", _ratio(2 * error_BSC, both_BSC))
-        self._add("relative", _ratio(error_BSC, naive_BSC))
-        self._add("relative_count", (naive_BSC > 0).to(torch.float64))
+        return {
+            "count": torch.ones_like(error_BSC),
+            "scaled_square": scaled_BSC.square(),
+            "scaled_error": scaled_BSC.abs(),
+            "error": error_BSC,
+            "square": error_BSC.square(),
+            "last_value_error": (units.level(batch) - truth_BSC).abs(),
+            "shares": _ratio(error_BSC, size_BSC),
+            "positive": truth_BSC > 0,
+            "symmetric": _ratio(2 * error_BSC, both_BSC),
+            "relative": _ratio(error_BSC, naive_BSC),
+            "relative_count": naive_BSC > 0,
+        }
 
-    def _add_quantiles(self, values_BSCQ: Tensor, targets_BSC: Tensor, batch: Batch) -> None:
+    def _of_quantiles(self, values_BSCQ: Tensor, targets_BSC: Tensor, batch: Batch) -> dict[str, Tensor]:
         levels = self._output.levels
         truth_BSC = self._units.measured(targets_BSC, batch)
         measured_BSCQ = self._units.measured_quantiles(values_BSCQ, batch)
-        self._add("pinball", pinball(measured_BSCQ, truth_BSC, levels).mean(-1))
-        self._add("scaled_pinball", pinball(values_BSCQ, targets_BSC, levels).mean(-1))
+        parts = {
+            "pinball": pinball(measured_BSCQ, truth_BSC, levels).mean(-1),
+            "scaled_pinball": pinball(values_BSCQ, targets_BSC, levels).mean(-1),
+        }
         # In units: the same as on the scale of the model, but for sums of returns.
-        below_BSCQ = (truth_BSC[..., None] <= measured_BSCQ).to(torch.float64)
-        for q, level in enumerate(levels):
-            self._add(_below(level), below_BSCQ[..., q])
+        below_BSCQ = truth_BSC[..., None] <= measured_BSCQ
+        parts |= {_below(level): below_BSCQ[..., q] for q, level in enumerate(levels)}
         for low, high, share in self._output.bands:
-            inside_BSC = (truth_BSC >= measured_BSCQ[..., low]) & (truth_BSC <= measured_BSCQ[..., high])
-            self._add(_band(share), inside_BSC.to(torch.float64))
-
-    def _add(self, name: str, values_BSC: Tensor) -> None:
-        """Add up the values of each step of the horizon."""
-        sums_S = values_BSC.new_zeros(self._horizon, dtype=torch.float64)
-        sums_S[: values_BSC.shape[1]] = values_BSC.to(torch.float64).sum((0, 2))
-        self._sums[name].add(sums_S)
-
-    def sums(self) -> list[Sum]:
-        return [self._loss, self._count, *self._sums.values()]
+            parts[_band(share)] = (truth_BSC >= measured_BSCQ[..., low]) & (truth_BSC <= measured_BSCQ[..., high])
+        return parts
 
     def compute(self) -> dict[str, float]:
         totals = {name: float(each.array().sum()) for name, each in self._sums.items()}
@@ -128,6 +136,41 @@ class ForecastMetrics(Metrics):
         known_S = counts_S > 0
         means: list[float] = (self._sums[name].array()[known_S] / counts_S[known_S]).tolist()
         return means
+
+    def rows(self, output: Any, batch: Batch) -> dict[str, Tensor]:
+        assert isinstance(output, Forecast)
+        losses = []
+        for row in range(batch.batch_size):
+            told = output._replace(params_BSCP=output.params_BSCP[row : row + 1])
+            alone = batch.take(torch.tensor([row], device=batch.inputs.device))
+            losses.append(torch.stack(forecast_loss(self._output, told, alone)))
+        loss_B, count_B = torch.stack(losses).unbind(1)
+        return {**self._parts(output, batch), "loss": loss_B, "loss_count": count_B}
+
+    def scores(self, sums: Mapping[str, np.ndarray]) -> dict[str, float]:
+        alone = ForecastMetrics(self._codec, self._output)
+        alone._loss.add(torch.tensor(float(sums["loss"])))
+        alone._count.add(torch.tensor(float(sums["loss_count"])))
+        for name, total in alone._sums.items():
+            total.add(torch.from_numpy(sums[name]))
+        return alone.compute()
+
+    def tables(self, sums: Mapping[str, np.ndarray]) -> dict[str, Table]:
+        if self._horizon == 1:
+            return {}
+        steps = np.flatnonzero(sums["count"])
+        means = {name: sums[name][steps] / sums["count"][steps] for name in ("error", "square", "last_value_error")}
+        columns = {
+            "mae": means["error"],
+            "rmse": means["square"] ** 0.5,
+            "mae of last value": means["last_value_error"],
+        }
+        return {
+            "by horizon": {
+                f"step {step + 1}": {name: float(values[place]) for name, values in columns.items()}
+                for place, step in enumerate(steps)
+            }
+        }
 
     def pictures(self) -> dict[str, Picture]:
         from rnntrain.tasks.forecast import pictures as draw  # brings matplotlib

@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from rnntrain.batch import Batch
+
 Loss = Literal["mse", "mae", "huber"]
 MIN_SCALE = 1e-3  # of Student's t, in units of the scale: a value met exactly would else have no bound on its density
 
@@ -61,6 +63,15 @@ class Output(ABC):
         """Places of the two quantiles of each symmetric band, and its nominal share, the widest first."""
         count = len(self.levels)
         return [(q, count - 1 - q, self.levels[-1 - q] - self.levels[q]) for q in range(count // 2)]
+
+
+def forecast_loss(kind: Output, output: Forecast, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Return the loss of a kind of forecast summed over all values, and how many there are."""
+    targets_BSC = batch.targets
+    if output.one_step:
+        count = targets_BSC.shape[-1]
+        targets_BSC = torch.cat([batch.inputs[:, 1:, :count], targets_BSC[:, :1]], 1)
+    return kind.loss(output.params_BSCP, targets_BSC), torch.tensor(float(targets_BSC.numel()))
 
 
 class PointOutput(Output):

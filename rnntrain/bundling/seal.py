@@ -1,0 +1,57 @@
+"""What makes a folder a bundle: a sealed list of its files with sizes and hashes."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from rnntrain import durable
+from rnntrain.durable import FileRecord
+from rnntrain.errors import UserError
+from rnntrain.manifest import Problem, verify_file
+
+SEAL = "bundle.json"
+KIND, FORMAT = "rnntrain bundle", 1
+LIMIT_BYTES = 64 << 10
+
+
+def is_bundle(folder: Path) -> bool:
+    """Say whether a folder is one that `rnntrain bundle` wrote."""
+    return os.path.lexists(folder / SEAL)
+
+
+def write_seal(folder: Path, files: dict[str, FileRecord]) -> None:
+    """Write the list of a bundle's files, by path below it; it carries its own hash."""
+    listed = {name: {"bytes": record.size, "sha256": record.sha256} for name, record in files.items()}
+    durable.write_new(folder / SEAL, [durable.seal({"kind": KIND, "format": FORMAT, "files": listed})])
+
+
+def verify_seal(folder: Path) -> None:
+    """Check every file of a bundle but its README, which people may edit, and its weights, which check themselves.
+
+    Raises:
+        UserError: a file is missing, damaged or changed, or the bundle is of a newer format.
+    """
+    try:
+        document = durable.unseal(durable.read_bounded(folder / SEAL, LIMIT_BYTES), SEAL)
+        if document.get("kind") != KIND:
+            raise Problem(f"{SEAL} is not that of a bundle")
+        if document.get("format") != FORMAT:
+            raise Problem(f"has the newer format {document.get('format')}; upgrade rnntrain to use it")
+        for name, entry in document["files"].items():
+            if Path(name).is_absolute() or ".." in Path(name).parts:
+                raise Problem(f"{SEAL} names {name!r}, which leads out of it")
+            verify_file(folder / name, FileRecord(entry["bytes"], entry["sha256"]))
+    except (Problem, ValueError, OSError, KeyError, TypeError, AttributeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise UserError(f"{folder}: {reason}; make the bundle anew, or copy it again") from error
+
+
+def refuse_bundle(folder: Path) -> None:
+    """Refuse to go on with what is no run that was trained here.
+
+    Raises:
+        UserError: it is a bundle.
+    """
+    if is_bundle(folder):
+        raise UserError(f"{folder}: is a bundle, which holds weights and no optimizer; resume the run it was made from")

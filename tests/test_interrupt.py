@@ -1,0 +1,77 @@
+"""The first signal saves within a step and leaves a run that can go on; the second stops at once; a time limit too."""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from training import Clock, make_config, write_text
+
+from rnntrain import commands
+from rnntrain.checkpoint import find_checkpoints
+from rnntrain.errors import Interrupted
+from rnntrain.interrupt import SIGNALS, StopRequests
+from rnntrain.trainer import Trainer
+
+
+@pytest.fixture(autouse=True)
+def _no_fsync(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.fsync", lambda descriptor: None)
+
+
+def test_three_signals_are_known() -> None:
+    assert {signal.Signals(number).name for number in SIGNALS} == {"SIGINT", "SIGTERM", "SIGUSR1"}
+
+
+@pytest.mark.parametrize("place", ["_next_batch", "_update", "_log", "_evaluate_and_keep_best"])
+@pytest.mark.parametrize("number", SIGNALS, ids=lambda number: signal.Signals(number).name)
+def test_signal_anywhere_in_a_step_saves_that_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, place: str
+) -> None:
+    """Whatever the trainer is doing, the step comes to its end, and its state stands before the run stops."""
+    at = random.Random(f"{number} {place}").choice([3, 6, 9, 12]) if place == "_log" else 10
+    method = getattr(Trainer, place)
+
+    def signalled(self: Trainer, *args: Any) -> Any:
+        if self.step + (place in ("_next_batch", "_update")) == at:
+            signal.raise_signal(number)
+        return method(self, *args)
+
+    path = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, place, signalled)
+        with pytest.raises(Interrupted, match=rf"{signal.Signals(number).name}: saved at step {at};"):
+            commands.train(make_config(write_text(tmp_path), {"run.dir": str(path)}), quiet=True)
+    assert find_checkpoints(path / "checkpoints")[-1].name == f"step-{at:09}"
+    assert commands.resume(path, quiet=True).summary.step == 20
+
+
+@pytest.mark.parametrize("second", SIGNALS)
+def test_second_signal_stops_at_once_and_handlers_come_back(second: int) -> None:
+    before = [signal.getsignal(number) for number in SIGNALS]
+    with pytest.raises(KeyboardInterrupt), StopRequests() as requests:  # noqa: PT012
+        signal.raise_signal(signal.SIGTERM)
+        assert requests.reason() == "SIGTERM"
+        signal.raise_signal(second)
+    assert [signal.getsignal(number) for number in SIGNALS] == before
+
+
+def test_time_limit_of_a_scheduler_stops_each_process_and_no_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It counts anew after each resume; the run comes to its end as one without it."""
+    clock, step = Clock(), Trainer.train_step
+    monkeypatch.setattr("rnntrain.interrupt.time", clock)
+    monkeypatch.setattr(Trainer, "train_step", lambda self: (clock.advance(10.0), step(self))[1])
+    path = tmp_path / "run"
+    changes = {"run.dir": str(path), "trainer.stop_after_minutes": 1.5}
+    with pytest.raises(Interrupted, match="stop_after_minutes: saved at step 9"):
+        commands.train(make_config(write_text(tmp_path), changes), quiet=True)
+    assert json.loads((path / "summary.json").read_text())["status"] == "interrupted"
+    with pytest.raises(Interrupted, match="stop_after_minutes: saved at step 18"):
+        commands.resume(path, quiet=True)
+    assert commands.resume(path, quiet=True).summary.status == "finished"
