@@ -78,7 +78,8 @@ def _is_of(run: RunDir, before: dict[str, str]) -> bool:
 
 def _differing_key(run: RunDir, config: Config) -> str | None:
     recorded = configs.flatten(configs.from_yaml(read_config_text(run), str(run.config)))
-    wanted = configs.flatten(config.plain)
+    # A resume records it where the config does not say: none.
+    recorded, wanted = ({"plugins": [], **values} for values in (recorded, configs.flatten(config.plain)))
     keys = sorted(recorded.keys() | wanted.keys())
     return next((key for key in keys if not key.startswith("run.") and recorded.get(key) != wanted.get(key)), None)
 
