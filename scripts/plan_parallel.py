@@ -1,6 +1,6 @@
 """What training in several processes is worth, and how many runs a shared store bears: arithmetic, not a simulation.
 
-    python scripts/plan_parallel.py [--gigaflops 60] [--processes 2,4,8,16,32]
+    python scripts/plan_parallel.py [--gigaflops 120] [--processes 2,4,8,16,32]
 
 A step of W processes takes what its arithmetic takes, divided by W, and one exchange of all gradients, a ring
 all-reduce: 2(W - 1)/W times the bytes of the weights through each process's link, and 2(W - 1) messages. Nothing of
@@ -135,7 +135,7 @@ def sweep_lines(seconds_between_saves: float = 600.0, seconds_between_lines: flo
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--gigaflops", type=float, default=60.0, help="of one process: a core has about 60, a GPU 20000"
+        "--gigaflops", type=float, default=120.0, help="of one process: a core has about 120, a GPU 20000"
     )
     parser.add_argument("--processes", default="2,4,8,16,32", help="numbers of processes, separated by commas")
     options = parser.parse_args()
