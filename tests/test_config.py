@@ -413,7 +413,8 @@ def test_composing_leaves_the_hydra_of_a_calling_program_alone() -> None:
 
 def test_optional_groups_are_groups() -> None:
     assert set(OPTIONAL_GROUPS) < set(GROUPS)
-    assert {folder.name for folder in package_config_dir().iterdir() if folder.is_dir()} <= {*GROUPS, *OTHER_GROUPS}
+    configs = package_config_dir()
+    assert {str(file.parent.relative_to(configs)) for file in configs.glob("*/**/*.yaml")} <= {*GROUPS, *OTHER_GROUPS}
 
 
 def test_cells_of_a_stack_are_read_by_name_and_recorded_whole() -> None:
