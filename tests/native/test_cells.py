@@ -328,3 +328,10 @@ def test_shapes_that_do_not_fit_are_refused(break_it: Callable[..., Any]) -> Non
 def test_lengths_of_another_number_of_rows_are_refused() -> None:
     with pytest.raises(RuntimeError, match="lengths"):
         GRU(4, 5)(torch.zeros(3, 6, 4), None, torch.tensor([1, 2]))
+
+
+def test_clockwork_that_does_not_know_who_rests_is_refused() -> None:
+    with pytest.raises(RuntimeError, match="which units rest"):
+        recurrence.recur(
+            recurrence.CLOCKWORK, torch.zeros(3, 6, 4), (torch.zeros(3, 5),), torch.zeros(5, 4), torch.zeros(5, 5)
+        )
