@@ -12,6 +12,7 @@ from rnntrain.cells.init import Init, initialize
 from rnntrain.cells.projected import ProjectedCell
 from rnntrain.cells.simple_scan import simple_scan
 from rnntrain.errors import UserError
+from rnntrain.native import library, recurrence
 from rnntrain.ranges import PositiveInt
 
 
@@ -74,6 +75,25 @@ class Clockwork(ProjectedCell):
     def project(self, x: Tensor, weights: Tensor) -> Tensor:
         return self.from_input(x)
 
+    def run_native(
+        self, x_BTD: Tensor, state: tuple[Tensor, Tensor], lengths_B: Tensor | None
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]] | None:
+        h_BH, phase_BM = state
+        if not library.usable(x_BTD, h_BH, phase_BM, *self.parameters()):
+            return None
+        y_BTH, last_BH = recurrence.recur(
+            recurrence.CLOCKWORK,
+            x_BTD,
+            (h_BH,),
+            self.from_input.weight,
+            self.prepare(),
+            self.from_input.bias,
+            lengths_B=lengths_B,
+            noise=recurrence.Noise(zone_hidden_TBH=1 - self._moves_of_steps(phase_BM, x_BTD.shape[1])),
+        )
+        steps_B1 = x_BTD.shape[1] if lengths_B is None else lengths_B[:, None]
+        return y_BTH, (last_BH, self._wrap(phase_BM + steps_B1))
+
     def advance(
         self, products_BG: Tensor, state: tuple[Tensor, Tensor], weights: Tensor
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
@@ -86,14 +106,17 @@ class Clockwork(ProjectedCell):
         self, products_TBG: Tensor, state: tuple[Tensor, Tensor], weights: Tensor, valid_TB: Tensor | None
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         h_BH, phase_BM = state
-        time_T = torch.arange(len(products_TBG), device=phase_BM.device, dtype=phase_BM.dtype)
-        moves_TBH = self._moves(phase_BM.detach() + time_T[:, None, None])
+        moves_TBH = self._moves_of_steps(phase_BM, len(products_TBG))
         steps_B1: Tensor | int = len(products_TBG)
         if valid_TB is not None:
             moves_TBH = moves_TBH * valid_TB[..., None]
             steps_B1 = valid_TB.sum(0)[:, None]
         y_TBH = simple_scan(products_TBG, h_BH, weights, "tanh", gain_TBH=moves_TBH)
         return y_TBH, (y_TBH[-1], self._wrap(phase_BM + steps_B1))
+
+    def _moves_of_steps(self, phase_BM: Tensor, num_steps: int) -> Tensor:
+        time_T = torch.arange(num_steps, device=phase_BM.device, dtype=phase_BM.dtype)
+        return self._moves(phase_BM.detach() + time_T[:, None, None])
 
     def _moves(self, phase: Tensor) -> Tensor:
         """Return 1 for the units that move at these phases of their groups, 0 for the others."""

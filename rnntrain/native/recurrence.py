@@ -46,6 +46,7 @@ LAYER_NORM_GRU = Kind("layer_norm_gru", 3, extra=7, constant=4, options=10)
 COUPLED_LSTM = Kind("coupled_lstm", 3, extra=1, cells=1)  # o, f, g
 JANET = Kind("janet", 2, extra=1, options=1)  # β, not learnt
 LEAKY = {"tanh": Kind("leaky_tanh", 1, options=1), "relu": Kind("leaky_relu", 1, options=1)}
+CLOCKWORK = Kind("clockwork", 1)  # zone_hidden_TBH is 1 where a unit rests, 0 where it moves, and must be given
 SLSTM = Kind("slstm", 4, extra=3, cells=3)  # c, n, m
 
 
@@ -151,6 +152,8 @@ def _check(
             raise RuntimeError(f"{name}: shape {tuple(tensor.shape)}, expected {shape}")
     if kind.options and options_O is None:
         raise RuntimeError(f"{kind.name} needs its options")
+    if kind is CLOCKWORK and noise.zone_hidden_TBH is None:
+        raise RuntimeError(f"{kind.name} needs to know which units rest")
 
 
 class _Recurrence(torch.autograd.Function):

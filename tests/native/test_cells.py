@@ -17,6 +17,7 @@ from torch import Tensor
 
 from rnntrain.batch import length_mask
 from rnntrain.cells.base import Recurrent, map_state
+from rnntrain.cells.clockwork import Clockwork
 from rnntrain.cells.coupled_lstm import CoupledLSTM
 from rnntrain.cells.gru import GRU
 from rnntrain.cells.janet import JANET
@@ -58,6 +59,8 @@ CELLS: dict[str, Callable[[int, int], Recurrent]] = {
     "layernorm_lstm": LayerNormLSTM,
     "layernorm_lstm_eval": lambda D, H: LayerNormLSTM(D, H, zoneout_cell=0.7, zoneout_hidden=0.2).eval(),
 }
+# Its phase has no gradient and is rounded, and units that rest do not see what is not finite.
+WITH_CLOCKWORK = [*CELLS, "clockwork"]
 # All but this one are kernels to the end: its projection is PyTorch's product, whose bits depend on rows and threads.
 EXACT = [name for name in CELLS if name != "projected_lstm"]
 # Widths below, at and beside multiples of a vector, one row and one step, and more steps than one chunk holds.
@@ -73,7 +76,7 @@ SHAPES = {
 
 def build(name: str, D: int, H: int) -> Recurrent:
     torch.manual_seed(0)
-    cell = CELLS[name](D, H)
+    cell = Clockwork(D, 3 * -(-H // 3), periods=(1, 2, 4)) if name == "clockwork" else CELLS[name](D, H)
     with torch.no_grad():
         for parameter in cell.parameters():
             parameter.add_(0.05 * torch.randn_like(parameter))
@@ -118,7 +121,7 @@ def assert_close(actual: list[Tensor], expected: list[Tensor], rounding: list[Te
 
 @pytest.mark.parametrize("padded", [False, True], ids=["full", "padded"])
 @pytest.mark.parametrize(("shape", "threads"), [*((shape, 1) for shape in SHAPES), ("one", 2), ("odd", 2)])
-@pytest.mark.parametrize("name", CELLS)
+@pytest.mark.parametrize("name", WITH_CLOCKWORK)
 def test_native_equals_plain(name: str, shape: str, threads: int, padded: bool) -> None:
     B, T, D, H = SHAPES[shape]
     torch.set_num_threads(threads)
@@ -133,7 +136,7 @@ def test_native_equals_plain(name: str, shape: str, threads: int, padded: bool) 
     assert_close(native, reference(cell, x_BTD, state, lengths_B), plain)
 
 
-@pytest.mark.parametrize("name", CELLS)
+@pytest.mark.parametrize("name", WITH_CLOCKWORK)
 def test_padding_is_inert_even_where_it_is_nan(name: str) -> None:
     cell = build(name, 4, 5)
     x_BTD, state = example(cell, 4, 6)
@@ -325,3 +328,10 @@ def test_shapes_that_do_not_fit_are_refused(break_it: Callable[..., Any]) -> Non
 def test_lengths_of_another_number_of_rows_are_refused() -> None:
     with pytest.raises(RuntimeError, match="lengths"):
         GRU(4, 5)(torch.zeros(3, 6, 4), None, torch.tensor([1, 2]))
+
+
+def test_clockwork_that_does_not_know_who_rests_is_refused() -> None:
+    with pytest.raises(RuntimeError, match="which units rest"):
+        recurrence.recur(
+            recurrence.CLOCKWORK, torch.zeros(3, 6, 4), (torch.zeros(3, 5),), torch.zeros(5, 4), torch.zeros(5, 5)
+        )

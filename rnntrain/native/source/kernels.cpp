@@ -36,6 +36,7 @@ RECURRENCE(coupled_lstm, CoupledLstm)
 RECURRENCE(janet, Janet)
 RECURRENCE(leaky_tanh, Leaky<false>)
 RECURRENCE(leaky_relu, Leaky<true>)
+RECURRENCE(clockwork, Clockwork)
 RECURRENCE(slstm, Slstm)
 
 int lru_real_forward(const Lru* s, int threads) { return run_lru<false>(*s, threads); }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "cells.h"
+#include "norm.h"
 
 // The LSTM that takes in as much as it forgets: o, f, g. Keeps them, and as extra c.
 struct CoupledLstm : RecurrentCell {
@@ -106,6 +107,34 @@ struct Leaky : RecurrentCell {
       store(b.recurrent + j, a, n);
       store(b.options + j, load(b.options + j, n) + d * (fresh - load(b.h_before + j, n)), n);
       store(b.dh + j, d - taken, n);
+    });
+  }
+};
+
+// Keeps φ. What is kept of the last output by zoneout says which units rest at a step, each of them wholly or not at all.
+struct Clockwork : RecurrentCell {
+  static constexpr int GATES = 1;
+
+  static void forward(const Forward& f, const Sequence& q) {
+    const float* rests = zone(q.zone_h, q, f.b, f.t);
+    over(f.H, [&](int j, auto n) {
+      const Vec fresh = tanh_of(load(f.gates + j, n) + load(f.recurrent + j, n));
+      const Vec h = load(rests + j, n) > 0.5f ? load(f.h + j, n) : fresh;
+      store(f.gates + j, fresh, n);
+      store(f.h + j, h, n);
+      store(f.y + j, h, n);
+    });
+  }
+
+  static void backward(const Backward& b, const Sequence& q) {
+    const float* rests = zone(q.zone_h, q, b.b, b.t);
+    over(b.H, [&](int j, auto n) {
+      const Vec fresh = load(b.gates + j, n), d = load(b.dh + j, n) + load(b.dy + j, n), zero{};
+      const auto rest = load(rests + j, n) > 0.5f;
+      const Vec a = rest ? zero : d * (1.0f - fresh * fresh);
+      store(b.gates_out + j, a, n);
+      store(b.recurrent + j, a, n);
+      store(b.dh + j, rest ? d : zero, n);
     });
   }
 };
