@@ -18,7 +18,7 @@ from rnntrain.data.numbers.sequences import StepClassesCodec
 from rnntrain.errors import UserError, closest
 from rnntrain.models.sequence import SequenceModel
 from rnntrain.predicting.encoding import encoder_of, sound_limits
-from rnntrain.predicting.predictor import PLACES, Example, Predictor, Record, rounded
+from rnntrain.predicting.predictor import PLACES, Example, Predictor, Record
 from rnntrain.tasks.base import Task
 from rnntrain.tasks.classification import ClassLogits
 
@@ -61,12 +61,12 @@ class ClassPredictor(Predictor):
         names = self.codec.class_names
         listed = min(len(names), MOST_PROBABILITIES)
         top = output.logits_BC.float().softmax(-1).topk(listed, -1)
-        rows = zip(top.indices.tolist(), top.values.tolist(), strict=True)
+        rows = zip(top.indices.tolist(), _rounded(top.values), strict=True)
         return [
             {
                 "label": names[numbers[0]],
-                "probability": rounded(shares[0]),
-                "probabilities": {names[n]: round(p, PLACES) for n, p in zip(numbers, shares, strict=True)},
+                "probability": shares[0],
+                "probabilities": {names[n]: p for n, p in zip(numbers, shares, strict=True)},
             }
             for numbers, shares in rows
         ]
@@ -125,6 +125,7 @@ def _number(label: Any, names: list[str], where: str) -> int:
     return names.index(name)
 
 
-def _rounded(values: Tensor) -> list[float]:
-    rounded_values: list[float] = torch.round(values.double(), decimals=PLACES).tolist()
-    return rounded_values
+def _rounded(values: Tensor) -> list[Any]:
+    """Return numbers as a record shows them, all at once: one by one they would cost as much as writing them."""
+    plain: list[Any] = torch.round(values.double(), decimals=PLACES).tolist()
+    return plain

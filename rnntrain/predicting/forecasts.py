@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -89,13 +88,13 @@ class ForecastPredictor(Predictor):
     def labelled(self, raw: Any, truth: Any, where: str = "input") -> Example:
         """As `Predictor.labelled`; the truth is the rows of targets ``[S, C]`` that came, as measured."""
         example = self.example(raw, where)
-        return replace(example, target=self.target(truth, example, where))
+        return example._replace(target=self.target(truth, example, where))
 
     def target(self, raw: Any, example: Example, where: str = "input") -> np.ndarray:
         values_SC = np.asarray(raw, np.float64).reshape(-1, self.layout.num_targets)
         if len(values_SC) != self._block:
             raise UserError(f"{where}: {len(values_SC)} rows came, and the model forecasts {self._block}")
-        batch = super().batch([replace(example, target=self.no_target(example))])
+        batch = super().batch([example._replace(target=self.no_target(example))])
         scaled_BSC = self._units.scaled(torch.from_numpy(values_SC)[None], batch)
         return scaled_BSC[0].numpy().astype(np.float32)
 

@@ -6,8 +6,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, Literal, TypeAlias
+from types import MappingProxyType
+from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
@@ -28,8 +28,7 @@ MOST_STEPS = 1 << 14  # of a batch, padding included
 PLACES = 6  # decimals of a probability in a record
 
 
-@dataclass(frozen=True)
-class Example:
+class Example(NamedTuple):
     """One input as a model reads it.
 
     Attributes:
@@ -41,7 +40,7 @@ class Example:
     """
 
     inputs: np.ndarray
-    shown: Mapping[str, Any] = field(default_factory=dict)
+    shown: Mapping[str, Any] = MappingProxyType({})
     detail: Any = None
     target: np.ndarray | None = None
     context: np.ndarray | None = None
@@ -97,7 +96,7 @@ class Predictor(ABC):
     def labelled(self, raw: Any, truth: Any, where: str = "input") -> Example:
         """Return a raw input and what is true of it as an example that a model can be judged by."""
         example = self.example(raw, where)
-        return replace(example, target=self.target(truth, example, where))
+        return example._replace(target=self.target(truth, example, where))
 
     @abstractmethod
     def no_target(self, example: Example) -> np.ndarray:

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -65,7 +64,7 @@ class TagPredictor(Predictor):
 
     def batch(self, examples: Sequence[Example]) -> Batch:
         widest = max((int(each.inputs[:, NUM_CHARS].max(initial=0)) for each in examples), default=0)
-        return super().batch([replace(each, inputs=_as_wide(each.inputs, FIRST_CHAR + widest)) for each in examples])
+        return super().batch([each._replace(inputs=_as_wide(each.inputs, FIRST_CHAR + widest)) for each in examples])
 
     def limits(self) -> list[str]:
         kinds = self.codec.types if self.codec.marks_spans else self.codec.tags

@@ -24,6 +24,10 @@ FORMATS = ("text", "jsonl", "csv")
 SUFFIXES: dict[str, Format] = {".jsonl": "jsonl", ".json": "jsonl", ".csv": "csv"}
 
 
+BLOCK_CHARS = 1 << 16  # written at once
+_JSON = json.JSONEncoder(ensure_ascii=False, allow_nan=False)  # made once: there may be millions of records
+
+
 def format_of(asked: Format | None, out: Path | None) -> Format:
     """Return the format asked for, else that of the end of the file's name, else text."""
     if asked is not None:
@@ -59,7 +63,7 @@ def pieces(records: Iterable[Record], predictor: Predictor, how: Format) -> Iter
 def as_json(record: Record) -> str:
     """Return a record as one line of JSON; numbers that are not finite, which JSON lacks, are null."""
     try:
-        return json.dumps(record, ensure_ascii=False, allow_nan=False)
+        return _JSON.encode(record)
     except ValueError:
         return json.dumps(_finite(record), ensure_ascii=False)
 
@@ -86,7 +90,20 @@ def deliver(texts: Iterable[str], out: Path | None) -> None:
             print(text, end="", flush=True)
         return
     with durable.one_line(out):
-        durable.replace_from(out, (text.encode("utf-8", "replace") for text in texts))
+        durable.replace_from(out, _blocks(texts))
+
+
+def _blocks(texts: Iterable[str]) -> Iterator[bytes]:
+    """Yield pieces of text as blocks: the system is not called for every line."""
+    held: list[str] = []
+    size = 0
+    for text in texts:
+        held.append(text)
+        size += len(text)
+        if size >= BLOCK_CHARS:
+            yield "".join(held).encode("utf-8", "replace")
+            held, size = [], 0
+    yield "".join(held).encode("utf-8", "replace")
 
 
 def save_picture(figure: Figure, path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import partial
 from typing import TypeAlias, cast
 
 from rnntrain.errors import UserError
@@ -55,13 +54,14 @@ def items_of(predictor: Predictor, paths: Sequence[str], reading: Reading) -> It
     read = reader_of(predictor, reading)
     for path in paths:
         for item in read(path, reading):
-            shown = item.shown if len(paths) == 1 or "source" in item.shown else {"source": path, **item.shown}
-            yield Item(item.raw, item.where, shown, item.truth)
+            if len(paths) == 1 or "source" in item.shown:
+                yield item
+            else:
+                yield item._replace(shown={"source": path, **item.shown})
 
 
 def examples_of(predictor: Predictor, items: Iterable[Item], labelled: bool) -> Iterator[Example]:
     """Yield raw inputs as examples, with what is true of them where that is asked for."""
-    for item in items:
-        make = partial(predictor.labelled, item.raw, item.truth) if labelled else partial(predictor.example, item.raw)
-        example = make(item.where)
-        yield Example(example.inputs, item.shown, example.detail, example.target, example.context)
+    for raw, where, shown, truth in items:
+        example = predictor.labelled(raw, truth, where) if labelled else predictor.example(raw, where)
+        yield example._replace(shown=shown)

@@ -11,7 +11,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, Literal, TypeAlias, TypeVar, cast
+from types import MappingProxyType
+from typing import IO, Any, Literal, NamedTuple, TypeAlias, TypeVar, cast
 
 from rnntrain.errors import UserError, closest
 
@@ -26,8 +27,7 @@ LOOK_LINES = 200
 _MARK = "\ufeff"
 
 
-@dataclass(frozen=True)
-class Item:
+class Item(NamedTuple):
     """One raw input.
 
     Attributes:
@@ -39,7 +39,7 @@ class Item:
 
     raw: Any
     where: str
-    shown: Mapping[str, Any] = field(default_factory=dict)
+    shown: Mapping[str, Any] = MappingProxyType({})
     truth: Any = None
 
 
