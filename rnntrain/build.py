@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from rnntrain import distributed
 from rnntrain.config import Component, Config
 from rnntrain.data.base import Codec, DataSet
 from rnntrain.data.first_batches import FirstBatches
@@ -17,7 +18,8 @@ from rnntrain.errors import UserError
 from rnntrain.models.backbone import CellFactory
 from rnntrain.models.sequence import SequenceModel
 from rnntrain.native import library
-from rnntrain.optim import parameter_groups
+from rnntrain.parameter_groups import parameter_groups
+from rnntrain.settings import ByKind, GroupSettings
 from rnntrain.tasks.base import Task
 from rnntrain.trainer import Trainer
 from rnntrain.watcher import Watcher
@@ -55,7 +57,7 @@ def build(config: Config, *, codec: Codec | None = None, watcher: Watcher | None
     threads = set_threads(config.top.threads)
     library.choose(config.top.kernels)
     keep_freed_memory()
-    device = choose_device(config.device, config.top.precision)
+    device = choose_device(distributed.local_device(config.device), config.top.precision)
     data: DataSet = config.data.build()
     data.load(codec)
     if config.trainer.overfit_batches is not None:
@@ -74,7 +76,7 @@ def build(config: Config, *, codec: Codec | None = None, watcher: Watcher | None
         model,
         task,
         data,
-        _build_optimizer(config.optimizer, model),
+        _build_optimizer(config, model),
         config.schedule.build(),
         config.trainer,
         device=device,
@@ -82,7 +84,14 @@ def build(config: Config, *, codec: Codec | None = None, watcher: Watcher | None
         seed=config.top.seed,
         watcher=watcher,
     )
+    _seed_apart(config.top.seed, distributed.rank())
     return Experiment(config, device, threads, library.chosen(), data, task, model, trainer)
+
+
+def _seed_apart(seed: int, rank: int) -> None:
+    """Let each of several processes draw dropout masks of its own, once all have drawn the same weights."""
+    if rank:
+        set_seeds((seed + rank * 0x9E3779B9) % 2**63, torch.are_deterministic_algorithms_enabled())
 
 
 def build_model(config: Config, task: Task, codec: Codec) -> SequenceModel:
@@ -103,10 +112,12 @@ def build_model(config: Config, task: Task, codec: Codec) -> SequenceModel:
     return model
 
 
-def _build_optimizer(component: Component, model: SequenceModel) -> torch.optim.Optimizer:
-    arguments: dict[str, Any] = component.arguments
+def _build_optimizer(config: Config, model: SequenceModel) -> torch.optim.Optimizer:
+    component, groups = config.optimizer, config.groups
     params: Any = list(model.parameters())
-    if "weight_decay" in arguments:
-        params = parameter_groups(model, arguments["weight_decay"])
+    # An optimizer that is told nothing of weight decay does as its own defaults say.
+    if "weight_decay" in component.arguments or groups != GroupSettings():
+        lr = None if groups.lr_by == ByKind() else component.value_of("lr")
+        params = parameter_groups(model, component.value_of("weight_decay"), lr, groups)
     optimizer: torch.optim.Optimizer = component.build(params=params)
     return optimizer

@@ -6,7 +6,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
-from rnntrain.ranges import Fraction, NonNegativeInt, PositiveFloat, PositiveInt, SpikeFactor, ThreadCount
+from rnntrain.ranges import (
+    Fraction,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    SpikeFactor,
+    ThreadCount,
+)
 
 Precision = Literal["float32", "bfloat16", "float16"]
 Kernels = Literal["auto", "plain", "native"]
@@ -92,13 +100,49 @@ class DeviceSettings:
 
     Attributes:
         kind: "auto" takes CUDA where there is one.
-        index: which CUDA device; `device=cuda:N` sets it.
+        index: which CUDA device; `device=cuda:N` sets it. Of several processes on a machine, that of the first: the
+            others take those that follow.
         tf32: let CUDA round the factors of float32 products to 10 bits of mantissa: several times faster.
+        timeout_minutes: how long one of several processes waits for the others before the run ends; longer than any
+            of them may be busy alone, as with reading data.
     """
 
     kind: Literal["auto", "cpu", "cuda"] = "auto"
     index: NonNegativeInt = 0
     tf32: bool = True
+    timeout_minutes: PositiveFloat = 10.0
+
+
+@dataclass(frozen=True)
+class ByKind:
+    """A number for each kind of parameter (`optimizer.weight_decay_by`, `optimizer.lr_by`); null leaves it as it is.
+
+    Attributes:
+        recurrent: matrices by which a cell multiplies its state.
+        input: all other matrices of the backbone.
+        embedding: matrices of the input layer, tied to the output or not.
+        output: matrices of the head.
+        vector: biases, gains of norms, and all else that is no matrix.
+    """
+
+    recurrent: NonNegativeFloat | None = None
+    input: NonNegativeFloat | None = None
+    embedding: NonNegativeFloat | None = None
+    output: NonNegativeFloat | None = None
+    vector: NonNegativeFloat | None = None
+
+
+@dataclass(frozen=True)
+class GroupSettings:
+    """What the `optimizer` section says of single kinds of parameters.
+
+    Attributes:
+        weight_decay_by: takes the place of the optimizer's weight decay.
+        lr_by: factors of the learning rate.
+    """
+
+    weight_decay_by: ByKind = ByKind()
+    lr_by: ByKind = ByKind()
 
 
 @dataclass(frozen=True)
@@ -110,12 +154,16 @@ class RunSettings:
         group: the folder below it; the experiment's name, or the task's, where null.
         name: the run's own folder below that; date, time and a unique ending where null.
         dir: the run's folder as a whole, in place of the three above.
+        resume: go on with the run in `name` or `dir` where there is one, so that the same command can be started
+            again and again. Jobs that Slurm has put back into its queue, and processes that torchrun has started anew,
+            find their run without it.
     """
 
     root: str = "outputs"
     group: str | None = None
     name: str | None = None
     dir: str | None = None
+    resume: bool = False
 
 
 @dataclass(frozen=True)

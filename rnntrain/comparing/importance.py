@@ -18,8 +18,8 @@ def importances(columns: Sequence[Column], values_G: np.ndarray, *, larger_is_be
     """Return the share of each key, by its label; empty for fewer than `FEWEST_POINTS` points.
 
     PED-ANOVA (Watanabe, Bansal and Hutter 2023): how far the distribution of a key among the best quarter of the points
-    lies from that among all of them, as the Pearson divergence of two histograms. A key that does not matter has the
-    same distribution among both. Counts are raised by one over the bins, so that empty ones are no certainty.
+    lies from that among all of them, as the Pearson divergence, here of two histograms. A key that does not matter has
+    the same distribution among both, apart from what chance does to a few points, which is taken off.
     """
     if len(values_G) < FEWEST_POINTS:
         return {}
@@ -35,6 +35,8 @@ def _divergence(column: Column, good_G: np.ndarray) -> float:
     bins = len(column.names) or BINS
     places_G = column.places_G if column.names else np.minimum((column.unit_G * bins).astype(int), bins - 1)
     edges = np.arange(bins + 1) - 0.5
-    good, everything = (np.histogram(places, edges)[0] + 1 / bins for places in (places_G[good_G], places_G))
-    good, everything = good / good.sum(), everything / everything.sum()
-    return float(np.sum(everything * (good / everything - 1) ** 2))
+    good, everything = (np.histogram(places, edges)[0] for places in (places_G[good_G], places_G))
+    good, everything = (counts[everything > 0] / counts.sum() for counts in (good, everything))
+    # Of points drawn at random from all, without putting any back, the divergence is this on average.
+    chance = (len(everything) - 1) / good_G.sum() * (1 - good_G.sum() / len(good_G)) * len(good_G) / (len(good_G) - 1)
+    return max(0.0, float(np.sum((good - everything) ** 2 / everything)) - chance)

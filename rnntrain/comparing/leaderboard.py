@@ -60,8 +60,13 @@ class Leaderboard:
     rows: list[Row]
 
     @property
+    def finished(self) -> list[Row]:
+        """The rows that have a rank."""
+        return [row for row in self.rows if row.rank is not None]
+
+    @property
     def best(self) -> Row | None:
-        return self.rows[0] if self.rows and self.rows[0].rank is not None else None
+        return next(iter(self.finished), None)
 
 
 def rank(groups: Sequence[Group], metrics: Sequence[str], *, order: Order = "mean") -> Leaderboard:

@@ -99,7 +99,7 @@ def t_quantile(freedom: float, risk: float = RISK) -> float:
     low, high = 0.0, 1.0
     while two_sided_p(high, freedom) > risk:
         high *= 2
-    for _ in range(80):
+    for _ in range(50):
         middle = (low + high) / 2
         low, high = (middle, high) if two_sided_p(middle, freedom) > risk else (low, middle)
     return high

@@ -17,15 +17,15 @@ MOST_ROWS = 40  # on a terminal
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")  # with which a spreadsheet takes a text for a formula
 
 
-def to_text(board: Leaderboard) -> list[str]:
+def to_text(board: Leaderboard, most_rows: int = MOST_ROWS) -> list[str]:
     """Return the lines of a table for a terminal, and what to make of it."""
     header, rows = _table(board)
-    shown = rows[:MOST_ROWS]
+    shown = rows[:most_rows]
     widths = [max(len(cell) for cell in column) for column in zip(header, *shown, strict=True)]
     lines = ["  ".join(_aligned(place, cell, widths) for place, cell in enumerate(line)) for line in (header, *shown)]
     lines = [line.rstrip() for line in lines]
-    if len(rows) > MOST_ROWS:
-        lines.append(f"… and {len(rows) - MOST_ROWS} more; --csv FILE writes all")
+    if len(rows) > most_rows:
+        lines.append(f"… and {len(rows) - most_rows} more")
     return [*lines, *_notes(board)]
 
 

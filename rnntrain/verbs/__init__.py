@@ -56,6 +56,9 @@ VERBS = {
         "forecasting:forecast", "RUN [FILE] [--horizon N]", "the steps to come, with bands, dates, a picture", "run"
     ),
     "bundle": Verb("bundling:bundle", "RUN [RUN …] [--out FOLDER]", "one folder with weights and a model card", "run"),
+    "export": Verb(
+        "exporting:export", "RUN [--format onnx]", "write its model as a file that runs without rnntrain", "run"
+    ),
     "verify": Verb("reliability:verify", "RUN…", "which checkpoints are whole, and which one a resume takes", "run"),
     "reproduce": Verb(
         "reliability:reproduce", "RUN [--steps N]", "train a run anew, aside, and compare all numbers to the bit", "run"
@@ -63,6 +66,7 @@ VERBS = {
     "replay": Verb(
         "reliability:replay", "RUN/nonfinite/STEP", "take a step again that was not finite: where does it begin", "run"
     ),
+    "serve": Verb("serving:serve", "RUN [--port N]", "answer requests over HTTP, with a page to try a model on", "run"),
     "diagnose": Verb(
         "trained:diagnose", "RUN", "how far back its gradients reach, in numbers, words and a picture", "run"
     ),
