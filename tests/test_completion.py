@@ -17,7 +17,7 @@ from rnntrain.config_files import GROUPS, choices
 
 CASES = {
     "": list(VERBS),
-    "tr": ["train"],
+    "tr": ["train", "transcribe"],
     "x": [],
     "train model/": ["model/cell="],
     "train model/cell=": [f"model/cell={name}" for name in choices("model/cell")],
