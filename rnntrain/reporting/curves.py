@@ -13,6 +13,12 @@ Curves = Mapping[str, Points]
 
 MOST_LINES = 8  # of one chart: so many styles are told apart
 MOST_CHARTS = 9  # of the validation's metrics, beyond which nobody looks
+_MEASURES = {
+    "memory/steps": "steps back until 1 % of the gradient is left",
+    "memory/factor_per_step": "the gradient's factor for each step back",
+    "memory/spectral_radius": "spectral radius of the recurrent Jacobian",
+    "units/dead": "share of dead units",
+}
 _LAYER = re.compile(r"_?layer(\d+)$")
 _TITLES = {
     "train/grad_norm": "gradient norm, before clipping",
@@ -67,7 +73,9 @@ def gradient_charts(curves: Curves) -> list[Html | None]:
             groups.setdefault(_LAYER.sub("", name), []).append(name)
     return [
         line_chart(
-            title.partition("/")[2].replace("_", " "),
+            _MEASURES.get(
+                title, title.partition("/")[2].replace("_", " ").replace("saturated", "saturated share of gate")
+            ),
             [Line(f"layer {_number(name)}", curves[name], style) for style, name in enumerate(names[:MOST_LINES])],
         )
         for title, names in groups.items()
