@@ -17,7 +17,7 @@ from rnntrain.config_files import GROUPS, choices
 
 CASES = {
     "": list(VERBS),
-    "tr": ["train"],
+    "tra": ["train", "transcribe"],
     "x": [],
     "train model/": ["model/cell="],
     "train model/cell=": [f"model/cell={name}" for name in choices("model/cell")],
@@ -88,7 +88,7 @@ def test_an_unknown_shell_is_refused(refused: Callable[..., str]) -> None:
 
 # A line as typed, the words that bash makes of it (it breaks them at = and :), and what stands there after Tab.
 BASH_LINES = [
-    ("rnntrain tr", ["rnntrain", "tr"], ["train"]),
+    ("rnntrain trai", ["rnntrain", "trai"], ["train"]),
     ("rnntrain train model/ce", ["rnntrain", "train", "model/ce"], ["model/cell="]),
     ("rnntrain train model/cell=", ["rnntrain", "train", "model/cell", "="], choices("model/cell")),
     ("rnntrain train model/cell=v", ["rnntrain", "train", "model/cell", "=", "v"], ["vanilla"]),
