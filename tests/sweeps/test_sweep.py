@@ -71,24 +71,23 @@ def test_the_same_command_again_runs_nothing_and_a_higher_total_only_the_rest(sw
 
 
 def test_points_do_not_depend_on_when_a_sweep_was_stopped(sweep: Cli, workspace: Path) -> None:
-    sweep(*SPACE, "sweep.trials=6", "sweep.sampler=tpe", "sweep.startup_trials=2", "sweep.workers=1")
+    sweep(*SPACE, "sweep.trials=4", "sweep.sampler=tpe", "sweep.startup_trials=2", "sweep.workers=1")
     whole = [trial.params for trial in trials()]
     FOLDER.rename("outputs/whole")
-    for number in (2, 4, 6):
+    for number in (3, 4):
         sweep(*SPACE, f"sweep.trials={number}", "sweep.sampler=tpe", "sweep.startup_trials=2", "sweep.workers=1")
     assert [trial.params for trial in trials()] == whole
 
 
 @pytest.mark.parametrize("sampler", ["random", "tpe", "qmc", "grid"])
 def test_each_sampler_stays_within_the_space(sampler: str, sweep: Cli, workspace: Path) -> None:
-    space = ["optimizer.lr=choice(0.1,0.01)", "model.hidden_size=range(32,97,32)", "model/cell=gru,lstm"]
-    assert sweep(*space, f"sweep.sampler={sampler}", "sweep.trials=20").code == 0
+    space = ["model.hidden_size=range(32,97,32)", "model/cell=gru,lstm"]
+    assert sweep(*space, f"sweep.sampler={sampler}", "sweep.trials=12").code == 0
     points = [tuple(trial.params.values()) for trial in trials()]
-    assert {lr for lr, _, _ in points} == {0.1, 0.01}
-    assert {size for _, size, _ in points} == {32, 64, 96}
-    assert {cell for _, _, cell in points} == {"gru", "lstm"}
+    assert {size for size, _ in points} == {32, 64, 96}
+    assert {cell for _, cell in points} == {"gru", "lstm"}
     if sampler == "grid":
-        assert len(points) == len(set(points)) == 12
+        assert len(points) == len(set(points)) == 6
 
 
 def test_a_point_that_is_drawn_again_is_not_run_again(sweep: Cli, workspace: Path) -> None:
