@@ -18,7 +18,8 @@ from rnntrain.errors import UserError
 from rnntrain.models.backbone import CellFactory
 from rnntrain.models.sequence import SequenceModel
 from rnntrain.native import library
-from rnntrain.optim import parameter_groups
+from rnntrain.parameter_groups import parameter_groups
+from rnntrain.settings import ByKind, GroupSettings
 from rnntrain.tasks.base import Task
 from rnntrain.trainer import Trainer
 from rnntrain.watcher import Watcher
@@ -75,7 +76,7 @@ def build(config: Config, *, codec: Codec | None = None, watcher: Watcher | None
         model,
         task,
         data,
-        _build_optimizer(config.optimizer, model),
+        _build_optimizer(config, model),
         config.schedule.build(),
         config.trainer,
         device=device,
@@ -111,10 +112,12 @@ def build_model(config: Config, task: Task, codec: Codec) -> SequenceModel:
     return model
 
 
-def _build_optimizer(component: Component, model: SequenceModel) -> torch.optim.Optimizer:
-    arguments: dict[str, Any] = component.arguments
+def _build_optimizer(config: Config, model: SequenceModel) -> torch.optim.Optimizer:
+    component, groups = config.optimizer, config.groups
     params: Any = list(model.parameters())
-    if "weight_decay" in arguments:
-        params = parameter_groups(model, arguments["weight_decay"])
+    # An optimizer that is told nothing of weight decay does as its own defaults say.
+    if "weight_decay" in component.arguments or groups != GroupSettings():
+        lr = None if groups.lr_by == ByKind() else component.value_of("lr")
+        params = parameter_groups(model, component.value_of("weight_decay"), lr, groups)
     optimizer: torch.optim.Optimizer = component.build(params=params)
     return optimizer

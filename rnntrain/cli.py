@@ -20,6 +20,7 @@ from rnntrain.errors import (
     UserError,
     closest,
 )
+from rnntrain.out_of_memory import memory_explained
 from rnntrain.verbs import VERBS, usage
 
 KILLED_BY_CTRL_C = 130
@@ -34,7 +35,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal without Unicode shows question marks
     try:
-        code = _dispatch(arguments)
+        with memory_explained():
+            code = _dispatch(arguments)
         sys.stdout.flush()
         return code
     except (UserError, NonFiniteError) as error:

@@ -23,6 +23,7 @@ from rnntrain.gradient_log import GradientLog
 from rnntrain.interrupt import StopRequests
 from rnntrain.job import run_of_this_job
 from rnntrain.logger import Logger
+from rnntrain.looking_closer import last_pictures, leave_sounds_and_vectors, looking_closer
 from rnntrain.metrics_file import truncate_after_step
 from rnntrain.native import library
 from rnntrain.optim import load_weights
@@ -44,6 +45,7 @@ from rnntrain.retention import best_checkpoint
 from rnntrain.run import RunDir, create_run, open_run, record_resume, record_start, write_summary
 from rnntrain.saved_state import restore
 from rnntrain.saving import check_room, coming_bytes
+from rnntrain.shown_texts import drop_texts_after
 from rnntrain.summary import Summary
 from rnntrain.threads import fastest_threads
 
@@ -169,8 +171,8 @@ def _resume(run: RunDir, overrides: Sequence[str], *, quiet: bool, strict: bool,
 def _newest(run: RunDir) -> str | None:
     """Return the newest checkpoint; None of a run that was killed before its first."""
     check_contained(run)
-    remove_stale(run.path)
-    remove_stale(run.nonfinite)
+    for folder in (run.path, run.checkpoints, run.nonfinite):
+        remove_stale(folder)
     return None if was_never_saved(run) else str(latest_checkpoint(run))
 
 
@@ -183,6 +185,7 @@ def _note_resume(run: RunDir, experiment: Experiment, inexact: list[str], strict
         warn(line)
     step, config = experiment.trainer.step, experiment.config
     truncate_after_step(run.metrics, step)
+    drop_texts_after(run.texts, step)
     before = config_before(run, config)
     record_resume(run, configs.to_yaml(config.plain), step, bits_depend_on(experiment), before)
 
@@ -223,7 +226,7 @@ def _run_to_end(
         return Trained(run, experiment, summary, writes=False)
     recorder = recorder_of(experiment, run, resumed_at=resumed_at, quiet=quiet)
     logger = recorder.logger
-    trainer.watcher = recorder
+    trainer.watcher = looking_closer(recorder, logger, run, config.top.diagnose)
     _announce(experiment, run, logger, resumed_at)
     with _ending(experiment, run), closing(logger), memory_explained(trainer), recorder.saver:
         with stop or StopRequests() as requests:
@@ -240,8 +243,10 @@ def _run_to_end(
             trainer.average.swap()
         distributed.copy_from_first(list(experiment.model.parameters()))
         summary = _summarise(experiment, "finished", reason, {})
-        pictures = evaluate_finally(experiment, summary)
+        pictures = evaluate_finally(experiment, summary) | last_pictures(experiment)
         logger.pictures(trainer.step, {title: draw() for title, draw in pictures.items()}, run.pictures)
+        logger.texts(trainer.step, summary.texts, final=True)
+        leave_sounds_and_vectors(experiment, logger, run)
         logger.hyperparameters(configs.flatten(config.plain), summary.metrics)
         write_summary(run, summary.to_json())
     return Trained(run, experiment, summary)
@@ -249,7 +254,14 @@ def _run_to_end(
 
 def recorder_of(experiment: Experiment, run: RunDir, *, resumed_at: int | None, quiet: bool) -> Recorder:
     """Return what writes down in the folder of a run what its trainer does."""
-    logger = Logger(run.metrics, run.tensorboard, unit=experiment.data.unit, resumed_at=resumed_at, quiet=quiet)
+    logger = Logger(
+        run.metrics,
+        run.tensorboard,
+        unit=experiment.data.unit,
+        resumed_at=resumed_at,
+        quiet=quiet,
+        texts_path=run.texts,
+    )
     gradient_log = GradientLog() if experiment.config.top.diagnose == "gradients" else None
     return Recorder(run, logger, experiment.config.trainer.keep_checkpoints, gradient_log)
 
@@ -325,7 +337,8 @@ def closing_lines(trained: Trained) -> list[str]:
     if trained.experiment.task.generates:
         lines.append(f"  rnntrain sample {folder}")
     lines.append(f"  rnntrain resume {folder} trainer.max_steps={2 * summary.step}")
-    lines.append(f"  tensorboard --logdir {folder}")
+    lines.append(f"  rnntrain report {folder}")
+    lines.append(f"  rnntrain board {folder}")
     return lines
 
 

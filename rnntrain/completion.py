@@ -10,6 +10,7 @@ from typing import get_type_hints
 from rnntrain.checking import choices_of
 from rnntrain.config_files import GROUPS, choices, read_choice
 from rnntrain.settings import DeviceSettings, RunSettings, TopSettings, TrainerSettings
+from rnntrain.sweeps.settings import SweepSettings
 from rnntrain.targets import SLOTS
 from rnntrain.verbs import VERBS
 
@@ -62,6 +63,8 @@ def candidates(words: Sequence[str]) -> list[str]:
         return [verb for verb in VERBS if verb.startswith(last)]
     verb = words[0]
     takes = VERBS[verb].takes if verb in VERBS else "other"
+    if verb == "sweep":
+        return [*_of_sweep(last), *_overrides(last)]
     if takes == "config":
         return _overrides(last)
     if verb == "data":
@@ -93,6 +96,16 @@ def _overrides(last: str) -> list[str]:
         names = choices(group) if group in GROUPS else _values(group)
         return [f"{group}={name}" for name in names if name.startswith(start)]
     return [word for word in (*(f"{group}=" for group in GROUPS), *_keys()) if word.startswith(last)]
+
+
+def _of_sweep(last: str) -> list[str]:
+    """Return what a sweep is told beside the config of its runs."""
+    hints = get_type_hints(SweepSettings, include_extras=True)
+    key, equals, start = last.partition("=")
+    if equals:
+        offered = choices("sweep") if key == "sweep" else choices_of(hints.get(key.removeprefix("sweep.")))
+        return [f"{key}={each}" for each in offered if key.startswith("sweep") and str(each).startswith(start)]
+    return [word for word in ("sweep=", *(f"sweep.{name}=" for name in hints)) if word.startswith(last)]
 
 
 def _values(key: str) -> list[str]:

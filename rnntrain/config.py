@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rnntrain.checking import accepts, check_arguments, check_value, shown
+from rnntrain.checking import accepts, check_arguments, check_value, parameters_of, shown
 from rnntrain.config_files import check_growth, choices, read_choice
 from rnntrain.config_files import from_yaml as from_yaml
 from rnntrain.config_files import to_yaml as to_yaml
@@ -18,8 +18,11 @@ from rnntrain.overrides import PLAIN_SECTIONS, TARGET_SECTIONS, TOP_KEYS, prepar
 from rnntrain.overrides import flatten as flatten
 from rnntrain.overrides import override as override
 from rnntrain.ranges import LayerCount
-from rnntrain.settings import DeviceSettings, RunSettings, TopSettings, TrainerSettings
+from rnntrain.settings import ByKind, DeviceSettings, GroupSettings, RunSettings, TopSettings, TrainerSettings
 from rnntrain.targets import SLOTS, import_plugins, resolve_target
+
+# What stands in a section beside its class's own arguments.
+PARTS = {"model": ("cell", "cells"), "optimizer": ("weight_decay_by", "lr_by")}
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,10 @@ class Component:
     section: str
     cls: type
     arguments: dict[str, Any]
+
+    def value_of(self, name: str) -> Any:
+        """Return an argument, or its default where the config gives none."""
+        return self.arguments.get(name, parameters_of(self.cls)[name][1])
 
     def build(self, **supplied: Any) -> Any:
         """Construct it; what the constructor refuses is the user's to mend.
@@ -49,6 +56,7 @@ class Config:
 
     Attributes:
         cells: one for each layer, where the layers differ; else empty, and all are as `cell` says.
+        groups: what the optimizer does to single kinds of parameters.
         plain: what is recorded: resolved, in plain containers.
     """
 
@@ -58,6 +66,7 @@ class Config:
     cell: Component
     cells: tuple[Component, ...]
     optimizer: Component
+    groups: GroupSettings
     schedule: Component
     device: DeviceSettings
     trainer: TrainerSettings
@@ -168,7 +177,17 @@ def check(plain: dict[str, Any]) -> Config:
     cell_values = section(plain["model"], "cell", "model.cell")
     cell = _component("model.cell", cell_values, top.plugins)
     cells = _cells(plain["model"], components["model"], top.plugins)
-    config = Config(**components, cell=cell, cells=cells, device=device, trainer=trainer, run=run, top=top, plain=plain)
+    config = Config(
+        **components,
+        cell=cell,
+        cells=cells,
+        groups=_groups(plain["optimizer"], components["optimizer"]),
+        device=device,
+        trainer=trainer,
+        run=run,
+        top=top,
+        plain=plain,
+    )
     _check_rules(config)
     _check_optimizer(config)
     return config
@@ -185,6 +204,17 @@ def _cells(model_values: dict[str, Any], model: Component, plugins: Sequence[str
     return tuple(_component("model.cell", each, plugins) for each in values)
 
 
+def _groups(values: dict[str, Any], optimizer: Component) -> GroupSettings:
+    """Check what the optimizer section says of single kinds of parameters."""
+    found = {}
+    for part, argument in (("weight_decay_by", "weight_decay"), ("lr_by", "lr")):
+        key = f"optimizer.{part}"
+        found[part] = ByKind(**check_arguments(key, ByKind, section(values, part, key)))
+        if found[part] != ByKind() and not {argument, "weight_decay"} <= set(parameters_of(optimizer.cls)):
+            raise UserError(f"{key}: {optimizer.cls.__name__} has no {argument} by groups of parameters; leave it out")
+    return GroupSettings(**found)
+
+
 def check_section(plain: dict[str, Any], name: str) -> Component:
     """Check one section alone, such as "data", whatever the others say.
 
@@ -197,7 +227,7 @@ def check_section(plain: dict[str, Any], name: str) -> Component:
 
 
 def _component(name: str, values: dict[str, Any], plugins: Sequence[str]) -> Component:
-    group, parts = name.replace(".", "/"), ("cell", "cells") if name == "model" else ()
+    group, parts = name.replace(".", "/"), PARTS.get(name, ())
     if "_target_" not in values:
         raise UserError(f"{name}: no class is named; choose one with {group}=NAME")
     cls = resolve_target(name, values["_target_"], plugins)

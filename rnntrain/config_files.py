@@ -20,9 +20,9 @@ GROUPS = (
     "trainer",
     "experiment",
     "debug",
-    "sweep",
 )
 OPTIONAL_GROUPS = ("experiment", "debug")
+OTHER_GROUPS = ("sweep",)  # which no config of a run chooses from
 LIMIT_BYTES = 1 << 16
 LIMIT_DEPTH = 30
 LIMIT_RESOLVED = 1 << 20  # signs of a whole config, once every `${…}` stands for what it names

@@ -109,6 +109,30 @@ def diagnose(model: SequenceModel, task: Task, batch: Batch, max_lag: int = 400)
         model.train(training)
 
 
+@torch.no_grad()
+def gates(model: SequenceModel, batch: Batch) -> list[dict[str, Tensor]]:
+    """Return the values of each layer's gates over a batch, flat, by the gate's name; cells without gates have none."""
+    training = model.training
+    model.eval()
+    try:
+        x_BTD = model.input(batch.inputs)
+        lengths_B = batch.lengths_B
+        if lengths_B is None:
+            lengths_B = torch.full((len(x_BTD),), x_BTD.shape[1], device=x_BTD.device)
+        walk = _walk(model, x_BTD, lengths_B)
+        return [_gates(layer, walk, number, lengths_B) for number, layer in enumerate(layers(model))]
+    finally:
+        model.train(training)
+
+
+def _gates(layer: Recurrent, walk: Walk, number: int, lengths_B: Tensor) -> dict[str, Tensor]:
+    found: dict[str, list[Tensor]] = {}
+    for t, (x_BD, state) in enumerate(zip(walk.inputs[number], walk.states[number], strict=False)):
+        for name, gate in layer.gate_values(x_BD, state).items():
+            found.setdefault(name, []).append(gate[t < lengths_B].flatten())
+    return {name: torch.cat(values) for name, values in found.items()}
+
+
 def layers(model: SequenceModel) -> list[Recurrent]:
     """Return the recurrences of the stack, the first layer first."""
     return [cast(Recurrent, layer) for layer in model.backbone.layers]

@@ -45,3 +45,14 @@ def defer_compiler() -> None:
         stand_in = _DynamoOnDemand(NAME)
         sys.modules[NAME] = stand_in
         torch._dynamo = stand_in
+
+
+def load_compiler() -> None:
+    """Put the real package in place, for whoever traces programs.
+
+    The stand-in would load it too, but only once something has been asked of it, and what torch traces with looks at
+    parts of the package in places where that comes too late.
+    """
+    if isinstance(sys.modules.get(NAME), _DynamoOnDemand):
+        del sys.modules[NAME]
+    importlib.import_module(NAME)

@@ -13,10 +13,12 @@ from typing import Any
 from rnntrain import config_files as files
 from rnntrain.checking import describe_type, parameters_of, shown
 from rnntrain.errors import UserError, closest
-from rnntrain.settings import DeviceSettings, TrainerSettings
+from rnntrain.settings import ByKind, DeviceSettings, TrainerSettings
+from rnntrain.sweeps.settings import SweepSettings
 from rnntrain.targets import SLOTS, resolve_target
 
-_SETTINGS: dict[str, type] = {"trainer": TrainerSettings, "device": DeviceSettings}
+_SETTINGS: dict[str, type] = {"trainer": TrainerSettings, "device": DeviceSettings, "sweep": SweepSettings}
+_GROUPS = (*files.GROUPS, *files.OTHER_GROUPS)
 
 
 def info_lines(what: str | None, config_dir: Path | None = None) -> list[str]:
@@ -28,15 +30,13 @@ def info_lines(what: str | None, config_dir: Path | None = None) -> list[str]:
     if config_dir is not None and not os.path.isdir(config_dir):
         raise UserError(f"--config-dir {shown(config_dir)}: no such folder")
     if what is None:
-        lines = [line for group in files.GROUPS for line in [*group_lines(group, config_dir), ""]]
+        lines = [line for group in _GROUPS for line in [*group_lines(group, config_dir), ""]]
         return [*lines, *environment_lines()]
     group, _, name = what.replace("=", "/").rpartition("/")
-    if what in files.GROUPS:
+    if what in _GROUPS:
         return group_lines(what, config_dir)
-    if group not in files.GROUPS:
-        raise UserError(
-            f"{what}: no such group{closest(what, list(files.GROUPS))}; there are: {', '.join(files.GROUPS)}"
-        )
+    if group not in _GROUPS:
+        raise UserError(f"{what}: no such group{closest(what, list(_GROUPS))}; there are: {', '.join(_GROUPS)}")
     if name not in files.choices(group, config_dir):
         known = files.choices(group, config_dir)
         raise UserError(f"{what}: no such part{closest(name, known)}; there are: {', '.join(known)}")
@@ -74,6 +74,10 @@ def part_lines(group: str, name: str, config_dir: Path | None) -> list[str]:
             lines.append(
                 f"  {section}.{key} = {shown_default(values.get(key, default))}    {describe_type(annotation)}"
             )
+    if group == "optimizer":
+        kinds = ", ".join(parameters_of(ByKind))
+        lines += [f"  optimizer.{key}.KIND = null    KIND: {kinds}" for key in ("weight_decay_by", "lr_by")]
+    lines += [f"  {section}.space: {key} = {shown_default(value)}" for key, value in values.get("space", {}).items()]
     documentation = re.sub(r"\.\. math::\n(?:[ ].*\n|\n)*", "", inspect.getdoc(cls) or "")  # formulas are for a browser
     return [*lines, "", *documentation.splitlines()]
 

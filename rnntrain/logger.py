@@ -12,13 +12,30 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+from rnntrain.shown_texts import append_texts
+
 if TYPE_CHECKING:
+    import numpy as np
     from matplotlib.figure import Figure
+    from torch import Tensor
     from torch.utils.tensorboard import SummaryWriter
 
 BAR_SECONDS = 0.5  # between two drawings of the bar
 LINE_SECONDS = 10.0  # between two plain lines where there is no terminal
 PICTURE_SECONDS = 60.0  # between two sets of pictures, each of which takes some tenths of a second to draw
+# TensorBoard's tab "custom scalars": what belongs together in one chart.
+LAYOUT = {
+    "learning": {"loss": ["Multiline", ["^train/loss$", "^val/loss$"]], "metrics": ["Multiline", ["^val/(?!loss)"]]},
+    "training": {
+        "gradient": ["Multiline", ["^train/(grad_norm|clipped)$"]],
+        "learning rate": ["Multiline", ["^train/lr$"]],
+    },
+    "costs": {
+        "speed": ["Multiline", ["^cost/.*per_second$"]],
+        "waits": ["Multiline", ["^cost/data_wait$"]],
+        "memory": ["Multiline", ["^cost/memory"]],
+    },
+}
 LINE_LIMIT_BYTES = 1 << 16  # of one line of metrics.jsonl
 
 
@@ -33,6 +50,7 @@ class Logger:
             later steps, which would otherwise stand there twice, and a last line that was only written because the
             run ended there is dropped.
         quiet: show nothing.
+        texts_path: the run's `texts.jsonl`; texts go to TensorBoard alone without one.
     """
 
     def __init__(
@@ -43,11 +61,13 @@ class Logger:
         unit: str = "steps",
         resumed_at: int | None = None,
         quiet: bool = False,
+        texts_path: Path | None = None,
     ) -> None:
         if resumed_at is not None:
             _drop_final_line(metrics_path)
         self._metrics: TextIO = metrics_path.open("a", encoding="utf-8")
         self._tensorboard_dir = tensorboard_dir
+        self._texts_path = texts_path
         self._purge_step = None if resumed_at is None else resumed_at + 1
         self._writer: SummaryWriter | None = None
         self._quiet = quiet
@@ -72,10 +92,14 @@ class Logger:
         for name, value in scalars.items():
             writer.add_scalar(name, value, step)
 
-    def texts(self, step: int, texts: dict[str, str]) -> None:
-        """Write texts by title to TensorBoard, as they are, line breaks included."""
+    def texts(self, step: int, texts: dict[str, str], final: bool = False) -> None:
+        """Write texts by title to `texts.jsonl`, and to TensorBoard as they are, line breaks included."""
+        if self._texts_path is not None and texts:
+            append_texts(self._texts_path, step, texts, final)
         for title, text in texts.items():
-            self._tensorboard().add_text(title, "    " + text.replace("\n", "\n    "), step)
+            self._tensorboard().add_text(
+                f"final/{title}" if final else title, "    " + text.replace("\n", "\n    "), step
+            )
 
     def pictures(self, step: int, pictures: Mapping[str, Figure], folder: Path | None = None) -> None:
         """Write pictures by title to TensorBoard, and as PNG files into `folder`."""
@@ -88,6 +112,18 @@ class Logger:
             if folder is not None:
                 folder.mkdir(exist_ok=True)
                 figure.savefig(folder / f"{re.sub('[^a-z0-9]+', '_', title.lower())}.png", dpi=120)
+
+    def histograms(self, step: int, values: Mapping[str, Tensor]) -> None:
+        """Write how values are spread to TensorBoard; those that are not finite are left out."""
+        for name, each in values.items():
+            finite = each[each.isfinite()].float()
+            if finite.numel():
+                self._tensorboard().add_histogram(name, finite, step)
+
+    def sounds(self, step: int, sounds: Mapping[str, tuple[np.ndarray, int]]) -> None:
+        """Write sounds to TensorBoard: samples between -1 and 1, and their rate in hertz, by title."""
+        for title, (samples_S, rate) in sounds.items():
+            self._tensorboard().add_audio(f"sound/{title}", samples_S[None], step, sample_rate=rate)
 
     def pictures_due(self) -> bool:
         """Say whether it is time to draw pictures again."""
@@ -176,7 +212,10 @@ class Logger:
         if self._writer is None:  # imported here, so that the first step does not wait for it
             from torch.utils.tensorboard import SummaryWriter
 
+            is_first = not any(self._tensorboard_dir.glob("*tfevents*"))
             self._writer = SummaryWriter(str(self._tensorboard_dir), purge_step=self._purge_step)
+            if is_first:  # it stands once, however often a run is resumed
+                self._writer.add_custom_scalars(LAYOUT)
         return self._writer
 
     def _line(self, text: str) -> None:

@@ -1,4 +1,4 @@
-"""Parameter groups, learning-rate schedules and averaged weights."""
+"""Learning-rate schedules, averaged weights and clipping."""
 
 from __future__ import annotations
 
@@ -16,16 +16,6 @@ from rnntrain.ranges import Fraction, NonNegativeInt, PositiveInt
 from rnntrain.settings import ClipMode
 
 EPSILON = 1e-6  # as in PyTorch's own clipping
-
-
-def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Split parameters so that only matrices decay: biases and norms have no length to keep small."""
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in parameters if p.dim() >= 2], "weight_decay": weight_decay},
-        {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0},
-    ]
-    return [group for group in groups if group["params"]]
 
 
 class Schedule(ABC):

@@ -14,6 +14,7 @@ from rnntrain.config_files import (
     LIMIT_BYTES,
     LIMIT_DEPTH,
     OPTIONAL_GROUPS,
+    OTHER_GROUPS,
     check_references,
     choices,
     config_path,
@@ -55,6 +56,8 @@ def prepare_overrides(
             _check_for_hydra(override)
             prepared.append(override)
             continue
+        if key in OTHER_GROUPS:
+            raise UserError(f"{shown(override)}: is for many runs; start them with rnntrain {key} {shown(override)}")
         check_references(override, shown(override))
         if parsed.is_sweep_override() and not sweep:
             raise UserError(f"{shown(override)}: several values need -m, one run for each; quote a value with a comma")

@@ -72,20 +72,44 @@ def generate(model: SequenceModel, codec: TextCodec, prompt: str, options: Sampl
 
 def choose(logits_BV: Tensor, options: SamplingOptions, generator: torch.Generator) -> Tensor:
     """Draw one token a row from the logits, after temperature, top-k and top-p in this order."""
-    if options.temperature == 0:
-        return logits_BV.argmax(1)
+    rows = len(logits_BV)
+    uniform_B = torch.rand(rows, generator=generator, dtype=torch.float64)
+    temperature_B = torch.full((rows,), options.temperature, dtype=torch.float64)
+    top_p_B = torch.full((rows,), options.top_p, dtype=torch.float64)
+    return draw(logits_BV, uniform_B, temperature_B, torch.full((rows,), options.top_k), top_p_B)
+
+
+def draw(logits_BV: Tensor, uniform_B: Tensor, temperature_B: Tensor, top_k_B: Tensor, top_p_B: Tensor) -> Tensor:
+    """Draw one token a row, each by options of its own, as the number in [0, 1) of its row says.
+
+    A row's token does not depend on the rows beside it, so that texts of several readers can be drawn together.
+    """
+    likeliest_B = logits_BV.argmax(1)
+    if not temperature_B.any():
+        return likeliest_B
     # From the largest on, and in float64, so that no temperature is too low.
-    logits_BV = (logits_BV - logits_BV.amax(1, keepdim=True)).double() / options.temperature
-    if 0 < options.top_k < logits_BV.shape[1]:
-        kept_BK = logits_BV.topk(options.top_k, 1)
-        logits_BV = torch.full_like(logits_BV, -torch.inf).scatter(1, kept_BK.indices, kept_BK.values)
-    probs_BV = logits_BV.softmax(1)
-    if options.top_p < 1:
-        sorted_BV, order_BV = probs_BV.sort(1, descending=True)
-        # A token stays as long as those before it have not reached the share: the first always does.
-        dropped_BV = sorted_BV.cumsum(1) - sorted_BV >= options.top_p
-        probs_BV = probs_BV.masked_fill(dropped_BV.gather(1, order_BV.argsort(1)), 0)
-    return torch.multinomial(probs_BV, 1, generator=generator).squeeze(1)
+    scaled_BV = (logits_BV - logits_BV.amax(1, keepdim=True)).double() / temperature_B.clamp_min(1e-300)[:, None]
+    probs_BV = scaled_BV.softmax(1)
+    if top_k_B.any() or (top_p_B < 1).any():
+        probs_BV = _kept(probs_BV, top_k_B, top_p_B)
+    cumulative_BV = probs_BV.cumsum(1)
+    total_B = cumulative_BV[:, -1]
+    # Below the total even where the product rounds up to it: the last token may have no probability.
+    reached_B = torch.minimum(uniform_B * total_B, torch.nextafter(total_B, torch.zeros_like(total_B)))
+    drawn_B = torch.searchsorted(cumulative_BV, reached_B[:, None], right=True).squeeze(1)
+    return torch.where(temperature_B == 0, likeliest_B, drawn_B)
+
+
+def _kept(probs_BV: Tensor, top_k_B: Tensor, top_p_B: Tensor) -> Tensor:
+    """Return the probabilities without what top-k drops, and then without what top-p does; not normalised."""
+    sorted_BV, order_BV = probs_BV.sort(dim=1, descending=True, stable=True)
+    rank_V = torch.arange(probs_BV.shape[1])
+    sorted_BV = sorted_BV * ((rank_V < top_k_B[:, None]) | (top_k_B[:, None] == 0))
+    # A token stays as long as those before it have not reached the share: the first always does.
+    before_BV = sorted_BV.cumsum(1) - sorted_BV
+    share_B1 = top_p_B[:, None] * sorted_BV.sum(1, keepdim=True)
+    stays_BV = (before_BV < share_B1) | (top_p_B[:, None] >= 1)
+    return torch.zeros_like(probs_BV).scatter(1, order_BV, sorted_BV * stays_BV)
 
 
 class TextStream:

@@ -15,6 +15,10 @@ from rnntrain.tasks.base import Task
 
 COUNTS = ("step", "epoch", "offset", "units_seen")
 MOST = 1 << 60  # of a count
+MOST_STEPS = 10**18 - 1  # which the name of a checkpoint can say
+# What the sizes of a model's layers follow from, in a codec; the largest weight has at least about as many numbers.
+SIZES = ("vocab_size", "num_features", "num_outputs", "num_classes", "num_keys", "num_targets")
+SIZE_FACTOR = 4
 # What code raises that is handed a value of another kind than it wrote.
 MISFITS = (RuntimeError, ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError, AssertionError)
 
@@ -29,9 +33,37 @@ def codec_in(tree: dict[str, Any], task: Task) -> Codec:
         state = tree["codec"]
         if not isinstance(state, dict):
             raise TypeError("it is no codec")
-        return task.codec_type.from_state(state)
+        codec = task.codec_type.from_state(state)
+        _check_size(codec, tree)
+        return codec
     except MISFITS as error:
         raise UserError(f"the checkpoint's codec cannot be read ({_reason(error)}); use another checkpoint") from error
+
+
+def _check_size(codec: Codec, tree: dict[str, Any]) -> None:
+    """Refuse a codec of more entries than the weights beside it can be for, before a model is built to its size."""
+    model = tree.get("trainer", tree)["model"]
+    largest = max((part.numel() for part in model.values()), default=0)
+    for part in (codec, getattr(codec, "inputs", None), getattr(codec, "frontend", None)):
+        for name in SIZES:
+            size = getattr(part, name, None)
+            if isinstance(size, int) and size > SIZE_FACTOR * largest:
+                raise ValueError(f"{name} is {size:,}, and the largest weight has {largest:,} numbers")
+
+
+def step_in(tree: dict[str, Any]) -> int:
+    """Return the step that a checkpoint was written at.
+
+    Raises:
+        UserError: it names none.
+    """
+    try:
+        step = tree["trainer"]["step"]
+    except MISFITS:
+        step = None
+    if type(step) is not int or not 0 <= step <= MOST_STEPS:
+        raise UserError(f"the checkpoint's step is {shown(step)}, which is none; use another checkpoint")
+    return step
 
 
 def restore(experiment: Experiment, tree: dict[str, Any], checkpoint: Path) -> list[str]:

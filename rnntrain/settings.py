@@ -6,7 +6,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
-from rnntrain.ranges import Fraction, NonNegativeInt, PositiveFloat, PositiveInt, SpikeFactor, ThreadCount
+from rnntrain.ranges import (
+    Fraction,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    SpikeFactor,
+    ThreadCount,
+)
 
 Precision = Literal["float32", "bfloat16", "float16"]
 Kernels = Literal["auto", "plain", "native"]
@@ -106,6 +114,38 @@ class DeviceSettings:
 
 
 @dataclass(frozen=True)
+class ByKind:
+    """A number for each kind of parameter (`optimizer.weight_decay_by`, `optimizer.lr_by`); null leaves it as it is.
+
+    Attributes:
+        recurrent: matrices by which a cell multiplies its state.
+        input: all other matrices of the backbone.
+        embedding: matrices of the input layer, tied to the output or not.
+        output: matrices of the head.
+        vector: biases, gains of norms, and all else that is no matrix.
+    """
+
+    recurrent: NonNegativeFloat | None = None
+    input: NonNegativeFloat | None = None
+    embedding: NonNegativeFloat | None = None
+    output: NonNegativeFloat | None = None
+    vector: NonNegativeFloat | None = None
+
+
+@dataclass(frozen=True)
+class GroupSettings:
+    """What the `optimizer` section says of single kinds of parameters.
+
+    Attributes:
+        weight_decay_by: takes the place of the optimizer's weight decay.
+        lr_by: factors of the learning rate.
+    """
+
+    weight_decay_by: ByKind = ByKind()
+    lr_by: ByKind = ByKind()
+
+
+@dataclass(frozen=True)
 class RunSettings:
     """The `run` section: where a run is kept.
 
@@ -139,7 +179,8 @@ class TopSettings:
         deterministic: refuse operations without a deterministic form (a CPU run repeats to the bit without it).
         plugins: packages of your own whose classes `_target_` may name.
         diagnose: "gradients" measures at each evaluation how far back gradients reach, gates, dead units, and the
-            gradient and update of each parameter.
+            gradient and update of each parameter; "histograms" shows in TensorBoard how weights, gradients and gates
+            are spread; "profile" tells where a step's time goes.
     """
 
     seed: NonNegativeInt = 0
@@ -148,4 +189,4 @@ class TopSettings:
     precision: Precision = "float32"
     deterministic: bool = False
     plugins: list[str] = field(default_factory=list)
-    diagnose: Literal["none", "gradients"] = "none"
+    diagnose: Literal["none", "gradients", "histograms", "profile"] = "none"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -69,7 +70,7 @@ class Summary:
         ]
         if self.best_value is not None:
             lines.append(f"Best val/{self.best_metric}: {self.best_value:.4f} at step {self.best_step:,}")
-        shown = {name: value for name, value in self.metrics.items() if not self._stands_again(name)}
+        shown = {name: value for name, value in self.metrics.items() if not stands_again(name, self.metrics)}
         lines += self._table(shown)
         lines.append(f"Run: {run}")
         return lines
@@ -90,9 +91,10 @@ class Summary:
             lines.append("  ".join([f"  {name:<{width}}", *values]).rstrip())
         return lines
 
-    def _stands_again(self, name: str) -> bool:
-        """Say whether a metric has a fuller name too, that of the way in which it was evaluated."""
-        # Every pass has a loss, so its names tell the ways; `accuracy_len_64` beside `accuracy` is none.
-        losses = f"{name.partition('/')[0]}/loss_"
-        ways = [other.removeprefix(losses) for other in self.metrics if other.startswith(losses)]
-        return any(self.metrics.get(f"{name}_{way}") == self.metrics[name] for way in ways)
+
+def stands_again(name: str, metrics: Mapping[str, float]) -> bool:
+    """Say whether a metric has a fuller name too, that of the way in which it was evaluated."""
+    # Every pass has a loss, so its names tell the ways; `accuracy_len_64` beside `accuracy` is none.
+    losses = f"{name.partition('/')[0]}/loss_"
+    ways = [other.removeprefix(losses) for other in metrics if other.startswith(losses)]
+    return any(metrics.get(f"{name}_{way}") == metrics[name] for way in ways)

@@ -28,7 +28,7 @@ from rnntrain.optim import load_weights
 from rnntrain.recorded import anywhere, checkpoint_of, codec_of, config_of
 from rnntrain.run import RunDir, open_run
 from rnntrain.sample import SamplingOptions, stream_text
-from rnntrain.saved_state import MISFITS, codec_in
+from rnntrain.saved_state import MISFITS, codec_in, step_in
 from rnntrain.tasks.base import Carry, Task
 
 if TYPE_CHECKING:
@@ -126,13 +126,13 @@ def load(path: Path | str, overrides: Sequence[str] = ()) -> Loaded:
     config = anywhere(config_of(run, overrides, (*READABLE, *READING)), overrides)
     tree = load_checkpoint(checkpoint_of(Path(path), run))
     task: Task = config.task.build()
-    codec = codec_in(tree, task)
+    codec, step = codec_in(tree, task), step_in(tree)
     set_threads(config.top.threads)
     library.choose(config.top.kernels)
     device = choose_device(config.device, "float32")
     model = build_model(config, task, codec).to(device)
     _load_best_weights(model, tree, run)
-    return Loaded(run, config, task, model.eval(), codec, tree["trainer"]["step"])
+    return Loaded(run, config, task, model.eval(), codec, step)
 
 
 @dataclass
@@ -168,7 +168,9 @@ def evaluate(path: Path, split: str, overrides: Sequence[str] = ()) -> dict[str,
     return judge_split(path, split, overrides, each_row=False).metrics
 
 
-def judge_split(path: Path, split: str, overrides: Sequence[str] = (), *, each_row: bool = True) -> Judgement:
+def judge_split(
+    path: Path, split: str, overrides: Sequence[str] = (), *, each_row: bool = True, progress: bool = False
+) -> Judgement:
     """Judge a run's best weights by one split of its data, whole, as its final evaluation does.
 
     Raises:
@@ -193,12 +195,20 @@ def judge_split(path: Path, split: str, overrides: Sequence[str] = (), *, each_r
             carry=carry,
             autocast=partial(autocast, experiment.device, config.top.precision),
             each_row=rows,
+            progress=progress,
         )
 
     return _in_every_way(experiment.task, passed, f"{split}/", each_row)
 
 
-def judge_files(path: Path, files: Sequence[str], overrides: Sequence[str] = (), split: str | None = None) -> Judgement:
+def judge_files(
+    path: Path,
+    files: Sequence[str],
+    overrides: Sequence[str] = (),
+    split: str | None = None,
+    *,
+    progress: bool = False,
+) -> Judgement:
     """Judge a run's best weights by labelled files that it has never seen.
 
     Args:
@@ -228,6 +238,7 @@ def judge_files(path: Path, files: Sequence[str], overrides: Sequence[str] = (),
             carry=carry,
             autocast=partial(autocast, device, loaded.config.top.precision),
             each_row=rows,
+            progress=progress,
         )
 
     judgement = _in_every_way(loaded.task, passed, "", True)

@@ -1,6 +1,6 @@
 """Time of every cell over PyTorch's own layers and over the same cell as a plain Python loop.
 
-    python scripts/bench_cells.py [--cells gru rnn …] [--shapes small long …] [--threads 1 2] [--seconds 1]
+    python scripts/bench_cells.py [--cells gru rnn …] [--shapes small long …] [--threads 1 2] [--seconds 1] [--no-loop]
     python scripts/bench_cells.py --scaling [--cells gru …]
 
 Cells are those of configs/model/cell. A row times a forward pass and a training step (forward and backward, the input's
@@ -151,7 +151,7 @@ def build(name: str, shape: Shape) -> Recurrent:
     return Backbone(shape.input, shape.hidden, factory, num_layers=shape.layers)
 
 
-def bench(name: str, shape: Shape, seconds: float, peak: float) -> str:
+def bench(name: str, shape: Shape, seconds: float, peak: float, with_loop: bool) -> str:
     torch.manual_seed(0)
     rival_name, limit = target(name, shape)
     recurrent = build(name, shape)
@@ -165,7 +165,7 @@ def bench(name: str, shape: Shape, seconds: float, peak: float) -> str:
     reached, mark = ratio(*step), ""
     if limit is not None:
         mark = f"≤ {limit:.2f} {'ok' if reached <= limit else 'NO'}"
-    plain_loop = over_loop(recurrent, own, x_BTD, shape)
+    plain_loop = over_loop(recurrent, own, x_BTD, shape) if with_loop else "     -      -"
     milliseconds = [1000 * statistics.median(times[0]) for times in (forward, step)]
     return (
         f"{name:<18} {milliseconds[0]:9.2f} {ratio(*forward):6.2f} {milliseconds[1]:9.2f} {reached:6.2f} "
@@ -191,20 +191,20 @@ HEADER = (
 )
 
 
-def compare(cells: list[str], shapes: list[str], threads: list[int], seconds: float) -> Iterator[str]:
-    for number in threads:
+def compare(options: argparse.Namespace) -> Iterator[str]:
+    for number in options.threads:
         torch.set_num_threads(number)
         peak = measured_peak()
         yield f"\n{number} thread{'s' if number > 1 else ''}; torch.mm reaches {peak / 1e9:.0f} GFLOP/s"
-        for key in shapes:
+        for key in options.shapes:
             shape = SHAPES[key]
             layers = f" × {shape.layers} layers" if shape.layers > 1 else ""
             yield (
                 f"\n{key}: batch {shape.batch}, {shape.time} steps, input {shape.input}, hidden {shape.hidden}{layers}"
                 f"\n{HEADER}"
             )
-            for name in cells:
-                yield bench(name, shape, seconds, peak)
+            for name in options.cells:
+                yield bench(name, shape, options.seconds, peak, options.loop)
 
 
 # -- time and memory by length ---
@@ -261,6 +261,7 @@ def main() -> None:
     parser.add_argument("--threads", nargs="+", type=int, default=[1, 2])
     parser.add_argument("--seconds", type=float, default=1.0, help="time for a comparison (1)")
     parser.add_argument("--kernels", choices=["auto", "plain", "native"], default="auto")
+    parser.add_argument("--no-loop", dest="loop", action="store_false", help="leave out the Python loop")
     parser.add_argument("--scaling", action="store_true", help="time and memory by the length of the sequence")
     options = parser.parse_args()
     library.choose(options.kernels)
@@ -269,7 +270,7 @@ def main() -> None:
         torch.set_num_threads(options.threads[0])
         lines = scaling(options.cells)
     else:
-        lines = compare(options.cells, options.shapes, options.threads, options.seconds)
+        lines = compare(options)
     print(f"torch {torch.__version__}, {library.chosen()} kernels", flush=True)
     for line in lines:
         print(line, flush=True)

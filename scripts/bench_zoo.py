@@ -1,15 +1,17 @@
 """What the cells of the zoo can learn and cannot: claims of theory and of papers, each a small training run.
 
-    python scripts/bench_zoo.py [NAME …] [--seeds 0 1 2] [--threads 1]
+    python scripts/bench_zoo.py [NAME …] [--seeds 0 1 2] [--threads 1] [--runs FOLDER]
 
 Each claim is one command `rnntrain train …` over seeds; the figure is that of the test split, by the weights that were
-best on validation. Prints a table in Markdown.
+best on validation. Prints a table in Markdown. With --runs, the runs are kept there, and those that are there already
+are taken as they are.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import re
 import statistics
 import subprocess
 import sys
@@ -58,7 +60,7 @@ CLAIMS = {
         1.0,
     ),
     "adding over 600 steps, chrono LSTM": Claim(
-        "experiment=adding data.length=600 model.cell.t_max=600 model.cell.forget_bias=1.0 trainer.max_steps=3000",
+        "experiment=adding data.length=600 model/cell=lstm model.cell.t_max=600 trainer.max_steps=3000",
         "test/mse",
         0.0,
         1e-3,
@@ -77,12 +79,12 @@ CLAIMS = {
 }
 
 
-def train(claim: Claim, seed: int, threads: int, folder: str) -> tuple[float, float]:
-    """Return the figure and the minutes of one run."""
-    run = Path(folder) / f"run-{seed}"
-    command = [sys.executable, "-m", "rnntrain", "train", *claim.overrides.split(), f"seed={seed}"]
-    command += [f"threads={threads}", f"run.dir={run}", "--quiet"]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+def train(claim: Claim, run: Path, seed: int, threads: int) -> tuple[float, float]:
+    """Return the figure and the minutes of one run, which is trained unless it is there."""
+    if not (run / "summary.json").is_file():
+        command = [sys.executable, "-m", "rnntrain", "train", *claim.overrides.split(), f"seed={seed}"]
+        command += [f"threads={threads}", f"run.dir={run}", "--quiet"]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     summary = json.loads((run / "summary.json").read_text())
     return float(summary[claim.metric]), float(summary["minutes"])
 
@@ -92,6 +94,7 @@ def main() -> int:
     parser.add_argument("names", nargs="*", metavar="NAME", help="the beginning of a claim's name")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--runs", type=Path, help="where the runs are kept (nowhere)")
     options = parser.parse_args()
     chosen = [name for name in CLAIMS if not options.names or name.startswith(tuple(options.names))]
     print("| claim | metric | median | all seeds | to lie in | minutes a run |\n|---|---|---|---|---|---|", flush=True)
@@ -99,7 +102,8 @@ def main() -> int:
     for name in chosen:
         claim = CLAIMS[name]
         with tempfile.TemporaryDirectory() as folder:
-            results = [train(claim, seed, options.threads, folder) for seed in options.seeds]
+            first = (options.runs or Path(folder)) / re.sub(r"\W+", "_", name)
+            results = [train(claim, Path(f"{first}-{seed}"), seed, options.threads) for seed in options.seeds]
         median = statistics.median(value for value, _ in results)
         held &= claim.low <= median <= claim.high
         values = ", ".join(f"{value:.4f}" for value, _ in results)

@@ -38,6 +38,10 @@ CASES = {
     "train _tar": [],
     "info model/cell/gr": ["model/cell/gru"],
     "info data/te": ["data/text"],
+    "sweep sweep=t": ["sweep=tpe"],
+    "sweep sweep.sampler=q": ["sweep.sampler=qmc"],
+    "sweep sweep.tr": ["sweep.trials="],
+    "sweep precision=b": ["precision=bfloat16"],
     "completion ": list(SHELLS),
     "nothing ": [],
 }

@@ -17,6 +17,7 @@ from rnntrain.config_files import (
     GROUPS,
     LIMIT_BYTES,
     OPTIONAL_GROUPS,
+    OTHER_GROUPS,
     choices,
     description,
     package_config_dir,
@@ -412,7 +413,7 @@ def test_composing_leaves_the_hydra_of_a_calling_program_alone() -> None:
 
 def test_optional_groups_are_groups() -> None:
     assert set(OPTIONAL_GROUPS) < set(GROUPS)
-    assert {folder.name for folder in package_config_dir().iterdir() if folder.is_dir()} <= set(GROUPS)
+    assert {folder.name for folder in package_config_dir().iterdir() if folder.is_dir()} <= {*GROUPS, *OTHER_GROUPS}
 
 
 def test_cells_of_a_stack_are_read_by_name_and_recorded_whole() -> None:
@@ -446,3 +447,19 @@ def test_an_encoder_is_refused_where_it_would_see_what_it_is_to_predict() -> Non
     words = ["task=step_classification", "data=delayed_recall", "model/cell=transformer", "model.cell.causal=false"]
     with pytest.raises(UserError, match=r"among them those it is to predict; set model\.cell\.causal=true"):
         build(check(compose(words)))
+
+
+# -- references that grow ---
+
+
+def test_references_may_not_grow_without_end() -> None:
+    from rnntrain.config_files import check_growth
+
+    chain = {"a0": "x" * 10} | {f"a{n}": f"${{a{n - 1}}}" * 10 for n in range(1, 12)}
+    with pytest.raises(UserError, match="come to more than 1,048,576 signs"):
+        check_growth(chain)
+    nested = {"s": {"a0": [1, 1]} | {f"a{n}": [f"${{s.a{n - 1}}}", f"${{..a{n - 1}}}"] for n in range(1, 40)}}
+    with pytest.raises(UserError, match="signs"):
+        check_growth(nested)
+    check_growth({"a": "${b}", "b": "${c.d[0]}", "c": {"d": ["${.e}", 1], "e": "${a}"}, "f": "${none.such}"})
+    check_growth({"model": {"hidden_size": 8, "embedding_size": "${.hidden_size}", "cell": {"x": "${model.dropout}"}}})

@@ -352,6 +352,21 @@ def test_step_is_written_aside_and_the_error_leads_to_it(text: Path, monkeypatch
     assert (path / "summary.json").is_file()
 
 
+def test_data_that_holds_it_is_said_to_at_once(text: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spoil(monkeypatch, (9,))
+    following = Trainer._next_batch
+
+    def holed(self: Trainer) -> Batch:
+        batch = replace(following(self), context=torch.tensor([1.0, math.nan]))
+        self._origin.batches[-1] = batch
+        return batch
+
+    monkeypatch.setattr(Trainer, "_next_batch", holed)
+    message = r"the data itself is not finite \(context: 1 of 2 values, the first at \[1\]\).* Mend the data"
+    with pytest.raises(NonFiniteError, match=message):
+        commands.train(make_config(text), quiet=True)
+
+
 def test_only_the_first_few_are_written_aside(text: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spoil(monkeypatch, tuple(range(4, 14)))
     path = text.parent / "run"

@@ -1,4 +1,4 @@
-"""Learning rates over a run, what decays, and averaged weights: against their equations."""
+"""Learning rates over a run, averaged weights and clipping: against their equations."""
 
 from __future__ import annotations
 
@@ -10,9 +10,6 @@ import pytest
 import torch
 from torch import nn
 
-from rnntrain.cells.lstm import LSTM
-from rnntrain.models.sequence import SequenceModel
-from rnntrain.models.vocabulary import VocabularyHead
 from rnntrain.optim import (
     AveragedWeights,
     Constant,
@@ -23,7 +20,6 @@ from rnntrain.optim import (
     Schedule,
     Step,
     clip_gradients,
-    parameter_groups,
 )
 
 STEPS = 100
@@ -208,59 +204,6 @@ def test_schedules_keep_a_state_that_json_holds(name: str) -> None:
     state = json.loads(json.dumps(schedule.state_dict()))
     schedule.load_state_dict(state)
     assert schedule.state_dict() == state
-
-
-# -- what decays ---
-
-
-def make_model() -> SequenceModel:
-    return SequenceModel(
-        input_layer=lambda size: nn.Embedding(7, size),
-        head=lambda size: VocabularyHead(size, 7),
-        cell=LSTM,
-        hidden_size=4,
-        num_layers=2,
-        norm=True,
-    )
-
-
-def test_only_matrices_decay() -> None:
-    model = make_model()
-    decaying, others = parameter_groups(model, 0.3)
-    assert (decaying["weight_decay"], others["weight_decay"]) == (0.3, 0.0)
-    names = {id(parameter): name for name, parameter in model.named_parameters()}
-    decay = {names[id(parameter)] for parameter in decaying["params"]}
-    kept = {names[id(parameter)] for parameter in others["params"]}
-    assert decay | kept == set(names.values())
-    assert not decay & kept
-    assert all("bias" in name or "norms" in name for name in kept)
-    assert not any("bias" in name or "norms" in name for name in decay)
-
-
-def test_decay_shrinks_matrices_alone() -> None:
-    model = make_model()
-    optimizer = torch.optim.SGD(parameter_groups(model, 0.5), lr=0.1)
-    before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
-    for parameter in model.parameters():
-        parameter.grad = torch.zeros_like(parameter)
-    optimizer.step()
-    for name, parameter in model.named_parameters():
-        factor = 0.95 if parameter.dim() >= 2 else 1.0
-        torch.testing.assert_close(parameter.detach(), factor * before[name])
-
-
-def test_frozen_and_tied_parameters_are_in_no_group_twice() -> None:
-    model = make_model()
-    model.head.tie(model.input)
-    model.backbone.layers[0].requires_grad_(False)
-    grouped = [parameter for group in parameter_groups(model, 0.1) for parameter in group["params"]]
-    assert len(grouped) == len({id(parameter) for parameter in grouped})
-    assert all(parameter.requires_grad for parameter in grouped)
-
-
-def test_group_without_parameters_is_left_out() -> None:
-    groups = parameter_groups(nn.Embedding(3, 2), 0.1)
-    assert [group["weight_decay"] for group in groups] == [0.1]
 
 
 # -- averaged weights ---

@@ -464,7 +464,7 @@ def written(run: RunDir, tag: str) -> Iterator[int]:
     """Yield the steps of all points of one tag, those that were written in vain included."""
     from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
 
-    for path in sorted(run.tensorboard.iterdir()):
+    for path in sorted(run.tensorboard.glob("*tfevents*")):
         for event in LegacyEventFileLoader(str(path)).Load():
             yield from (event.step for value in event.summary.value if value.tag == tag)
 

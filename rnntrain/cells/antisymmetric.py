@@ -72,6 +72,12 @@ class Antisymmetric(ProjectedCell):
         h_BH = state + self.step_size * change_BH
         return h_BH, h_BH
 
+    def gate_values(self, x_BD: Tensor, state: Tensor) -> dict[str, Tensor]:
+        if not self.gated:
+            return {}
+        _, z_x = self.from_input(x_BD).chunk(2, -1)
+        return {"z": torch.sigmoid(z_x + F.linear(state, self.prepare()))}
+
     def scan(
         self, products_TBG: Tensor, state: Tensor, weights: Tensor, valid_TB: Tensor | None
     ) -> tuple[Tensor, Tensor]:

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 import torch
@@ -38,6 +38,8 @@ class Recurrent(nn.Module, ABC):
     input_size: int
     output_size: int
     bidirectional: bool = False
+    # How the parameters that the state is multiplied by are named, or the modules that hold them; see `optim`.
+    recurrent_names: tuple[str, ...] = ("weight_hh", "from_hidden")
 
     @abstractmethod
     def initial_state(self, batch_size: int) -> State:
@@ -100,6 +102,13 @@ def map_state(function: Callable[[Tensor], Tensor], state: State) -> State:
     if isinstance(state, tuple):
         return tuple(map_state(function, part) for part in state)
     return function(state)
+
+
+def join_rows(states: Sequence[State]) -> State:
+    """Lay states of one shape side by side: the batches follow one another."""
+    if isinstance(states[0], tuple):
+        return tuple(join_rows(parts) for parts in zip(*states, strict=True))
+    return torch.cat(list(states))
 
 
 def detach(state: State) -> State:

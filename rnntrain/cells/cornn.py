@@ -40,6 +40,8 @@ class CoRNN(ProjectedCell):
         UserError: if an oscillator left alone would not come to rest in steps of this size.
     """
 
+    recurrent_names = ("from_state",)
+
     def __init__(
         self,
         input_size: PositiveInt,

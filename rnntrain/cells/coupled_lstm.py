@@ -1,11 +1,14 @@
 """LSTM with coupled gates: it takes in as much as it forgets."""
 
-# H hidden, D input
+# B batch, T time, D input, H hidden
 
 from __future__ import annotations
 
+from torch import Tensor
+
 from rnntrain.cells.custom_lstm import CustomLSTM
 from rnntrain.cells.init import Init
+from rnntrain.native import library, recurrence
 from rnntrain.ranges import MemorySpan, PositiveInt
 
 
@@ -45,3 +48,20 @@ class CoupledLSTM(CustomLSTM):
         uniform_gates: bool = False,
     ) -> None:
         super().__init__(input_size, hidden_size, hidden_size, 3, init, forget_bias, t_max, uniform_gates)
+
+    def run_native(
+        self, x_BTD: Tensor, state: tuple[Tensor, Tensor], lengths_B: Tensor | None
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]] | None:
+        if not library.usable(x_BTD, *state, *self.parameters()):
+            return None
+        linear = self.from_input
+        y_BTH, h_BH, c_BH = recurrence.recur(
+            recurrence.COUPLED_LSTM,
+            x_BTD,
+            state,
+            linear.weight,
+            self.from_hidden.weight,
+            linear.bias,
+            lengths_B=lengths_B,
+        )
+        return y_BTH, (h_BH, c_BH)

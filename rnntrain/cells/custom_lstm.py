@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from rnntrain.cells.base import last_valid
 from rnntrain.cells.init import Init, orthogonal_, start_memory_, uniform_, xavier_
-from rnntrain.cells.lstm_scan import LSTMWeights, frozen, lstm_scan, lstm_step
+from rnntrain.cells.lstm_scan import LSTMWeights, frozen, lstm_gates, lstm_scan, lstm_step
 from rnntrain.cells.projected import ProjectedCell
 
 
@@ -65,6 +65,10 @@ class CustomLSTM(ProjectedCell):
         self, products_BG: Tensor, state: tuple[Tensor, Tensor], weights: LSTMWeights
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         return lstm_step(products_BG, state, weights)
+
+    def gate_values(self, x_BD: Tensor, state: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
+        weights = self.prepare()
+        return lstm_gates(self.project(x_BD, weights), state, weights)[0]
 
     def scan(
         self,

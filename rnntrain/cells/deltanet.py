@@ -115,6 +115,11 @@ class DeltaNet(Recurrent):
             y_BH = self._normalize(read_BNK, gate_BNK).to(state.dtype)
         return y_BH, S_BNKK.to(state.dtype)
 
+    def gate_values(self, x_BD: Tensor, state: Tensor) -> dict[str, Tensor]:
+        log_alpha, beta = self._project(x_BD)[-2:]
+        beta = 0.5 * beta if self.negative else beta
+        return {"alpha": log_alpha.exp(), "beta": beta} if self.gated else {"beta": beta}
+
     def _project(self, x: Tensor) -> tuple[Tensor, ...]:
         """Return q, k, v and the gate, ``[..., N, K]``, and log α and β, ``[..., N]``."""
         parts = in_full_precision(self.from_input(x)).unflatten(-1, (4, self.num_heads, self.head_size))

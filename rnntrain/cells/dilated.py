@@ -76,6 +76,13 @@ class Dilated(Recurrent):
             after.append(layer_state)
         return x_BD, tuple(after)
 
+    def gate_values(self, x_BD: Tensor, state: State) -> dict[str, Tensor]:
+        found: dict[str, Tensor] = {}
+        for number, (layer, before) in enumerate(zip(self._layers(), state, strict=True)):
+            found |= {f"{name}_{number}": gate for name, gate in layer.gate_values(x_BD, before).items()}
+            x_BD, _ = layer.step(x_BD, before)
+        return found
+
     def _layers(self) -> Iterator[Recurrent]:
         return (cast(Recurrent, layer) for layer in self.layers)
 
@@ -94,6 +101,9 @@ class Dilation(Recurrent):
 
     def initial_state(self, batch_size: int) -> State:
         return tuple(self.inner.initial_state(batch_size) for _ in range(self.dilation))
+
+    def gate_values(self, x_BD: Tensor, state: State) -> dict[str, Tensor]:
+        return self.inner.gate_values(x_BD, state[0])
 
     def step(self, x_BD: Tensor, state: State) -> tuple[Tensor, State]:
         y_BH, newest = self.inner.step(x_BD, state[0])

@@ -1,6 +1,6 @@
 """A gated linear recurrence whose eigenvalues may be negative, which is what counting modulo two needs."""
 
-# D input, H hidden, G = 3H: forget gate, input gate and value
+# B batch, T time, D input, H hidden, G = 3H: forget gate, input gate and value
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from rnntrain.cells.init import fill_gate_, xavier_
 from rnntrain.cells.scan import in_full_precision
 from rnntrain.cells.scanned import Scanned
+from rnntrain.native import gated, library
 from rnntrain.ranges import PositiveInt
 
 
@@ -53,3 +54,14 @@ class GatedLinear(Scanned):
         # 2σ(k) - 1 without the rounding of its difference
         a = torch.tanh(0.5 * a) if self.negative else torch.sigmoid(a)
         return a, torch.sigmoid(i) * value
+
+    def gate_values(self, x_BD: Tensor, state: Tensor) -> dict[str, Tensor]:
+        a, i, _ = torch.sigmoid(in_full_precision(self.from_input(x_BD))).chunk(3, -1)
+        return {"a": a, "i": i}  # with `negative`, (a + 1) / 2
+
+    def run_native(self, x_BTD: Tensor, state: Tensor, lengths_B: Tensor | None) -> tuple[Tensor, Tensor] | None:
+        if not library.usable(x_BTD, state, *self.parameters()):
+            return None
+        kind = gated.GATED_LINEAR_NEGATIVE if self.negative else gated.GATED_LINEAR
+        linear = self.from_input
+        return gated.run(kind, x_BTD, state, linear.weight, linear.bias, lengths_B=lengths_B)

@@ -13,6 +13,7 @@ from rnntrain.cells.base import last_valid
 from rnntrain.cells.init import xavier_
 from rnntrain.cells.projected import ProjectedCell
 from rnntrain.cells.simple_scan import activate
+from rnntrain.native import gated, library
 from rnntrain.ranges import MemorySpan, PositiveInt
 
 
@@ -57,6 +58,12 @@ class IndRNN(ProjectedCell):
 
     def project(self, x: Tensor, weights: Tensor) -> Tensor:
         return self.from_input(x)
+
+    def run_native(self, x_BTD: Tensor, state: Tensor, lengths_B: Tensor | None) -> tuple[Tensor, Tensor] | None:
+        if not library.usable(x_BTD, state, *self.parameters()):
+            return None
+        linear, kind = self.from_input, gated.INDRNN[self.nonlinearity]
+        return gated.run(kind, x_BTD, state, linear.weight, linear.bias, self.prepare(), lengths_B)
 
     def advance(self, products_BG: Tensor, state: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
         h_BH = activate(products_BG + weights * state, self.nonlinearity)

@@ -1,6 +1,6 @@
 """GRU with layer norm within the recurrence, and the noise of `RegularizedGRU`."""
 
-# D input, H hidden, G = 3H: reset, update and new gate
+# B batch, T time, D input, O = 10H, H hidden, G = 3H: reset, update and new gate
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from rnntrain.cells.noisy_gru_scan import NoisyGRUWeights, gated_norm
 from rnntrain.cells.regularized_gru import RegularizedGRU
+from rnntrain.native import recurrence
 
 
 class LayerNormGRU(RegularizedGRU):
@@ -32,3 +33,23 @@ class LayerNormGRU(RegularizedGRU):
 
     def project(self, x: Tensor, weights: NoisyGRUWeights) -> Tensor:
         return gated_norm(F.linear(x, self.from_input.weight), self.input_gain_G) + self.from_input.bias
+
+    def recur(
+        self,
+        x_BTD: Tensor,
+        state: tuple[Tensor, ...],
+        weights: NoisyGRUWeights,
+        noise: recurrence.Noise,
+        lengths_B: Tensor | None,
+    ) -> tuple[Tensor, ...]:
+        options_O = torch.cat([self.reset_bias_H, self.hidden_gain_G, self.input_gain_G, self.from_input.bias])
+        return recurrence.recur(
+            recurrence.LAYER_NORM_GRU,
+            x_BTD,
+            state,
+            self.from_input.weight,
+            weights.hidden_GH,
+            options_O=options_O,
+            lengths_B=lengths_B,
+            noise=noise,
+        )

@@ -41,7 +41,7 @@ class LayerNormLSTM(RegularizedLSTM):
     def recur(
         self,
         x_BTD: Tensor,
-        state: tuple[Tensor, Tensor],
+        state: tuple[Tensor, ...],
         weights: NoisyWeights,
         noise: recurrence.Noise,
         lengths_B: Tensor | None,

@@ -15,6 +15,7 @@ from rnntrain.cells.base import State
 from rnntrain.cells.init import xavier_
 from rnntrain.cells.scan import in_full_precision
 from rnntrain.cells.scanned import Scanned
+from rnntrain.native import library, lru
 from rnntrain.ranges import PositiveInt, Range
 
 
@@ -92,7 +93,33 @@ class LRU(Scanned):
     def forward(self, x_BTD: Tensor, state: State = None, lengths_B: Tensor | None = None) -> tuple[Tensor, State]:
         if state is None:
             state = self.initial_state(x_BTD.shape[0])
+        parts = state if isinstance(state, tuple) else (state,)
+        if library.usable(x_BTD, *parts, *self.parameters()):
+            y_BTH, last_BP = lru.run(x_BTD, torch.cat(parts, 1), self._native_weights(), lengths_B)
+            last = last_BP.chunk(len(parts), 1)
+            return y_BTH, (last if isinstance(state, tuple) else last[0])
         return _as_given(super().forward(x_BTD, _as_number(state), lengths_B), state)
+
+    def _native_weights(self) -> lru.Weights:
+        """Return the weights as the kernel has them: real parts before imaginary ones."""
+        H, scale_H = self.output_size, torch.exp(self.log_scale)
+        radius_H = torch.exp(-torch.exp(self.log_decay))
+        if self.eigenvalues == "complex":
+            phase_H = torch.exp(self.log_phase)
+            eigenvalues_P = torch.cat([radius_H * torch.cos(phase_H), radius_H * torch.sin(phase_H)])
+        else:
+            eigenvalues_P = self.sign_H * radius_H
+        to_state = scale_H[:, None, None] * self.to_state.unflatten(0, (H, -1))
+        from_state = self.from_state.unflatten(1, (H, -1))
+        return lru.Weights(
+            to_state.transpose(0, 1).flatten(0, 1),
+            eigenvalues_P,
+            from_state.transpose(1, 2).flatten(1),
+            self.past_state.weight,
+            self.past_state.bias,
+            self.glu.weight,
+            self.glu.bias,
+        )
 
     def step(self, x_BD: Tensor, state: State) -> tuple[Tensor, State]:
         return _as_given(super().step(x_BD, _as_number(state)), state)

@@ -127,18 +127,21 @@ class LSTM(Recurrent):
 
     def step(self, x_BD: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         h_BH, c_BH = state
-        i, f, g, o = self._products(x_BD, h_BH)
-        c_BH = torch.sigmoid(f) * c_BH + torch.sigmoid(i) * torch.tanh(g)
+        size = self.output_size
+        # For one row, the number of operations is what a step costs.
+        i_f, g, o = self._products(x_BD, h_BH).split([2 * size, size, size], -1)
+        i, f = torch.sigmoid(i_f).chunk(2, -1)
+        c_BH = f * c_BH + i * torch.tanh(g)
         h_BH = torch.sigmoid(o) * torch.tanh(c_BH)
         return h_BH, (h_BH, c_BH)
 
     def gate_values(self, x_BD: Tensor, state: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
-        i, f, _, o = self._products(x_BD, state[0])
+        i, f, _, o = self._products(x_BD, state[0]).chunk(4, -1)
         return {"i": torch.sigmoid(i), "f": torch.sigmoid(f), "o": torch.sigmoid(o)}
 
-    def _products(self, x_BD: Tensor, h_BH: Tensor) -> tuple[Tensor, ...]:
+    def _products(self, x_BD: Tensor, h_BH: Tensor) -> Tensor:
         weight_ih, weight_hh, bias_ih, bias_hh = self.lstm.all_weights[0]
-        return (F.linear(x_BD, weight_ih, bias_ih) + F.linear(h_BH, weight_hh, bias_hh)).chunk(4, -1)
+        return F.linear(x_BD, weight_ih, bias_ih) + F.linear(h_BH, weight_hh, bias_hh)
 
 
 @contextlib.contextmanager

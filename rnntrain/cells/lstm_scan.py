@@ -32,6 +32,17 @@ def lstm_step(
     products_BG: Tensor, state: tuple[Tensor, Tensor], weights: LSTMWeights
 ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
     """Run one step, by PyTorch's own operations; the reference for `lstm_scan`."""
+    gates, c_BH = lstm_gates(products_BG, state, weights)
+    h_BP = gates["o"] * torch.tanh(c_BH)
+    if weights.projection_PH is not None:
+        h_BP = F.linear(h_BP, weights.projection_PH)
+    return h_BP, (h_BP, c_BH)
+
+
+def lstm_gates(
+    products_BG: Tensor, state: tuple[Tensor, Tensor], weights: LSTMWeights
+) -> tuple[dict[str, Tensor], Tensor]:
+    """Return the gates of one step, and the cell after it, which the output gate may look at."""
     h_BP, c_BH = state
     sums = (products_BG + F.linear(h_BP, weights.hidden_GP)).split(c_BH.shape[-1], -1)
     peepholes = None if weights.peephole is None else weights.peephole.split(c_BH.shape[-1])
@@ -40,11 +51,12 @@ def lstm_step(
         return torch.sigmoid(sums[number] if peepholes is None else sums[number] + peepholes[number] * c_BH)
 
     f, g = gate(len(sums) - 2, c_BH), torch.tanh(sums[-1])
-    c_new_BH = g + f * (c_BH - g) if len(sums) == 3 else f * c_BH + gate(1, c_BH) * g
-    h_BP = gate(0, c_new_BH) * torch.tanh(c_new_BH)
-    if weights.projection_PH is not None:
-        h_BP = F.linear(h_BP, weights.projection_PH)
-    return h_BP, (h_BP, c_new_BH)
+    if len(sums) == 3:
+        c_new_BH = g + f * (c_BH - g)
+        return {"f": f, "o": gate(0, c_new_BH)}, c_new_BH
+    i = gate(1, c_BH)
+    c_new_BH = f * c_BH + i * g
+    return {"i": i, "f": f, "o": gate(0, c_new_BH)}, c_new_BH
 
 
 def lstm_scan(

@@ -1,16 +1,18 @@
 """The minimal gated unit whose gate does not see the state: a GRU that trains in parallel over time."""
 
-# D input, H hidden, G = 2H: update gate and candidate
+# B batch, T time, D input, H hidden, G = 2H: update gate and candidate
 
 from __future__ import annotations
 
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 
 from rnntrain.cells.init import fill_gate_, xavier_
 from rnntrain.cells.scan import in_full_precision
 from rnntrain.cells.scanned import Pooled
+from rnntrain.native import gated, library
 from rnntrain.ranges import PositiveInt
 
 
@@ -43,7 +45,7 @@ class MinGRU(Pooled):
     ) -> None:
         super().__init__()
         self.input_size, self.output_size = input_size, hidden_size
-        self.candidate = candidate
+        self.candidate: Literal["linear", "positive"] = candidate
         self.from_input = nn.Linear(input_size, 2 * hidden_size)
         xavier_(self.from_input.weight, 2)
         nn.init.zeros_(self.from_input.bias)
@@ -51,3 +53,14 @@ class MinGRU(Pooled):
 
     def gates(self, x: Tensor) -> tuple[Tensor, ...]:
         return in_full_precision(self.from_input(x)).chunk(2, -1)
+
+    def gate_values(self, x_BD: Tensor, state: Tensor) -> dict[str, Tensor]:
+        z, _ = self.gates(x_BD)
+        return {"z": torch.sigmoid(z)}
+
+    def run_native(self, x_BTD: Tensor, state: Tensor, lengths_B: Tensor | None) -> tuple[Tensor, Tensor] | None:
+        if not library.usable(x_BTD, state, *self.parameters()):
+            return None
+        linear = self.from_input
+        kind = gated.MINGRU[self.candidate]
+        return gated.run(kind, x_BTD, state, linear.weight, linear.bias, lengths_B=lengths_B)

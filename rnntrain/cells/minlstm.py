@@ -1,17 +1,19 @@
 """The minimal LSTM whose gates do not see the state, so that it trains in parallel over time."""
 
-# D input, H hidden, G = 3H: forget gate, input gate and candidate
+# B batch, T time, D input, H hidden, G = 3H: forget gate, input gate and candidate
 
 from __future__ import annotations
 
 from typing import Literal
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rnntrain.cells.init import fill_gate_, xavier_
 from rnntrain.cells.scan import in_full_precision
 from rnntrain.cells.scanned import Pooled
+from rnntrain.native import gated, library
 from rnntrain.ranges import PositiveInt
 
 
@@ -44,7 +46,7 @@ class MinLSTM(Pooled):
     ) -> None:
         super().__init__()
         self.input_size, self.output_size = input_size, hidden_size
-        self.candidate = candidate
+        self.candidate: Literal["linear", "positive"] = candidate
         self.from_input = nn.Linear(input_size, 3 * hidden_size)
         xavier_(self.from_input.weight, 3)
         nn.init.zeros_(self.from_input.bias)
@@ -53,3 +55,14 @@ class MinLSTM(Pooled):
     def gates(self, x: Tensor) -> tuple[Tensor, ...]:
         f, i, candidate = in_full_precision(self.from_input(x)).chunk(3, -1)
         return F.logsigmoid(f) - F.logsigmoid(i), candidate
+
+    def gate_values(self, x_BD: Tensor, state: Tensor) -> dict[str, Tensor]:
+        f, i, _ = in_full_precision(self.from_input(x_BD)).chunk(3, -1)
+        return {"f": torch.sigmoid(f), "i": torch.sigmoid(i)}
+
+    def run_native(self, x_BTD: Tensor, state: Tensor, lengths_B: Tensor | None) -> tuple[Tensor, Tensor] | None:
+        if not library.usable(x_BTD, state, *self.parameters()):
+            return None
+        linear = self.from_input
+        kind = gated.MINLSTM[self.candidate]
+        return gated.run(kind, x_BTD, state, linear.weight, linear.bias, lengths_B=lengths_B)

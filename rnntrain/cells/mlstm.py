@@ -107,6 +107,10 @@ class MLSTM(Recurrent):
             h_BNK = numerator_BNK / _denominator((n_BNK * q).sum(-1), new_m_BN)[..., None]
         return (o_BH * h_BNK.flatten(1)).to(state[0].dtype), _like((C_BNKK, n_BNK, new_m_BN), state)
 
+    def gate_values(self, x_BD: Tensor, state: MatrixMemory) -> dict[str, Tensor]:
+        _, _, _, o_BH, _, log_f_BN = self._project(x_BD)
+        return {"f": log_f_BN.exp(), "o": o_BH}
+
     def _project(self, x: Tensor) -> tuple[Tensor, ...]:
         """Return q, k, v and o, ``[..., H]``, and the logarithms of i and f, ``[..., N]``."""
         q, k, v, o = in_full_precision(self.from_input(x)).chunk(4, -1)

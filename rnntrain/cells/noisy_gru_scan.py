@@ -39,21 +39,26 @@ def gated_norm(products: Tensor, gain_G: Tensor) -> Tensor:
 
 def noisy_gru_step(products_BG: Tensor, h_BH: Tensor, weights: NoisyGRUWeights, noise: Noise, t: int = 0) -> Tensor:
     """Run step `t` of the noise, by PyTorch's own operations; the reference for `noisy_gru_scan`."""
-    hidden_size = h_BH.shape[-1]
     read_BH = h_BH if noise.state_BH is None else h_BH * noise.state_BH
-    from_hidden_BG = F.linear(read_BH, weights.hidden_GH)
-    if weights.gain_G is not None:
-        from_hidden_BG = gated_norm(from_hidden_BG, weights.gain_G)
-    rz_x, n_x = products_BG.split([2 * hidden_size, hidden_size], -1)
-    rz_h, n_h = from_hidden_BG.split([2 * hidden_size, hidden_size], -1)
-    r, z = torch.sigmoid(rz_x + rz_h).chunk(2, -1)
-    n = torch.tanh(n_x + r * (n_h + weights.reset_bias_H))
+    _, z, n = noisy_gru_gates(products_BG, read_BH, weights)
     if noise.update_BH is not None:
         n = n * noise.update_BH
     new_BH = (1 - z) * n + z * h_BH
     if noise.zone_hidden_TBH is not None:
         new_BH = new_BH + noise.zone_hidden_TBH[t] * (h_BH - new_BH)
     return new_BH
+
+
+def noisy_gru_gates(products_BG: Tensor, read_BH: Tensor, weights: NoisyGRUWeights) -> tuple[Tensor, Tensor, Tensor]:
+    """Return r, z and n, without the mask on n."""
+    hidden_size = read_BH.shape[-1]
+    from_hidden_BG = F.linear(read_BH, weights.hidden_GH)
+    if weights.gain_G is not None:
+        from_hidden_BG = gated_norm(from_hidden_BG, weights.gain_G)
+    rz_x, n_x = products_BG.split([2 * hidden_size, hidden_size], -1)
+    rz_h, n_h = from_hidden_BG.split([2 * hidden_size, hidden_size], -1)
+    r, z = torch.sigmoid(rz_x + rz_h).chunk(2, -1)
+    return r, z, torch.tanh(n_x + r * (n_h + weights.reset_bias_H))
 
 
 def noisy_gru_scan(products_TBG: Tensor, h_BH: Tensor, weights: NoisyGRUWeights, noise: Noise) -> Tensor:

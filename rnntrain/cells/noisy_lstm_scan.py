@@ -38,10 +38,7 @@ def noisy_lstm_step(
     """Run step `t` of the noise, by PyTorch's own operations; the reference for `noisy_lstm_scan`."""
     h_BH, c_BH = state
     read_BH = h_BH if noise.state_BH is None else h_BH * noise.state_BH
-    from_hidden_BG = F.linear(read_BH, weights.hidden_GH)
-    if weights.gain_G is not None:
-        from_hidden_BG = F.layer_norm(from_hidden_BG, weights.gain_G.shape, weights.gain_G, None, EPSILON)
-    o, i, f, g = (products_BG + from_hidden_BG).chunk(4, -1)
+    o, i, f, g = noisy_lstm_sums(products_BG, read_BH, weights)
     g = torch.tanh(g) if noise.update_BH is None else torch.tanh(g) * noise.update_BH
     new_c_BH = torch.sigmoid(f) * c_BH + torch.sigmoid(i) * g
     shown_BH = new_c_BH
@@ -53,6 +50,14 @@ def noisy_lstm_step(
     if noise.zone_hidden_TBH is not None:
         new_h_BH = new_h_BH + noise.zone_hidden_TBH[t] * (h_BH - new_h_BH)
     return new_h_BH, (new_h_BH, new_c_BH)
+
+
+def noisy_lstm_sums(products_BG: Tensor, read_BH: Tensor, weights: NoisyWeights) -> tuple[Tensor, ...]:
+    """Return what o, i, f and g are functions of."""
+    from_hidden_BG = F.linear(read_BH, weights.hidden_GH)
+    if weights.gain_G is not None:
+        from_hidden_BG = F.layer_norm(from_hidden_BG, weights.gain_G.shape, weights.gain_G, None, EPSILON)
+    return (products_BG + from_hidden_BG).chunk(4, -1)
 
 
 def noisy_lstm_scan(

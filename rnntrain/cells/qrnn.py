@@ -12,6 +12,7 @@ from rnntrain.cells.history import last_inputs, with_history
 from rnntrain.cells.init import fill_gate_, xavier_
 from rnntrain.cells.scan import in_full_precision
 from rnntrain.cells.scanned import Pooled
+from rnntrain.native import gated, library
 from rnntrain.ranges import PositiveInt
 
 
@@ -59,6 +60,13 @@ class QRNN(Pooled):
         self, x_BTD: Tensor, state: tuple[Tensor, ...] | None = None, lengths_B: Tensor | None = None
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         c_BH, history_BWD = self.initial_state(x_BTD.shape[0]) if state is None else state
+        linear = self.from_input
+        if library.usable(x_BTD, c_BH, *self.parameters()):
+            extended_BTD = with_history(x_BTD, history_BWD)
+            y_BTH, last_BH = gated.run(
+                gated.QRNN, extended_BTD, c_BH, linear.weight, linear.bias, None, lengths_B, self.window
+            )
+            return y_BTH, (last_BH, last_inputs(extended_BTD, history_BWD, lengths_B))
         if lengths_B is not None:
             x_BTD = zero_padding(x_BTD, lengths_B)
         extended_BTD = with_history(x_BTD, history_BWD)
@@ -74,6 +82,10 @@ class QRNN(Pooled):
         extended_BWD = with_history(x_BD[:, None], history_BWD)
         y_BH, c_BH = super().step(extended_BWD.flatten(1), c_BH)
         return y_BH, (c_BH, extended_BWD[:, 1:].to(history_BWD.dtype))
+
+    def gate_values(self, x_BD: Tensor, state: tuple[Tensor, ...]) -> dict[str, Tensor]:
+        f, _, o = self.gates(with_history(x_BD[:, None], state[1]).flatten(1))
+        return {"f": torch.sigmoid(f), "o": torch.sigmoid(o)}
 
     def gates(self, x: Tensor) -> tuple[Tensor, ...]:
         z, f, o = in_full_precision(self.from_input(x)).chunk(3, -1)

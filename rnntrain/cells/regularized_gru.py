@@ -9,14 +9,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rnntrain.cells.base import SATURATED, last_valid
-from rnntrain.cells.init import Init, initialize, start_memory_, uniform_
-from rnntrain.cells.noise import Dropped, Noise, draw_noise
-from rnntrain.cells.noisy_gru_scan import NoisyGRUWeights, noisy_gru_scan, noisy_gru_step
-from rnntrain.cells.projected import ProjectedCell
+from rnntrain.cells.init import Init, start_memory_, uniform_
+from rnntrain.cells.noise import Dropped
+from rnntrain.cells.noisy import NoisyCell
+from rnntrain.cells.noisy_gru_scan import NoisyGRUWeights, noisy_gru_gates, noisy_gru_scan, noisy_gru_step
+from rnntrain.native import recurrence
 from rnntrain.ranges import DropoutRate, MemorySpan, PositiveInt
 
 
-class RegularizedGRU(ProjectedCell):
+class RegularizedGRU(NoisyCell):
     """r_t, z_t = σ(W x_t + U (d ⊙ h_{t-1}) + b), each gate with its own
     n_t = m ⊙ tanh(W_n x_t + b_n + r_t ⊙ (U_n (d ⊙ h_{t-1}) + c_n))
     h'_t = (1 - z_t) ⊙ n_t + z_t ⊙ h_{t-1}
@@ -55,14 +56,17 @@ class RegularizedGRU(ProjectedCell):
         t_max: MemorySpan | None = None,
         uniform_gates: bool = False,
     ) -> None:
-        super().__init__()
-        self.input_size, self.output_size = input_size, hidden_size
-        self.zoneout, self.recurrent_dropout, self.weight_drop = zoneout, recurrent_dropout, weight_drop
-        self.dropped: Dropped = dropped
-        self.from_input = nn.Linear(input_size, 3 * hidden_size)
-        self.from_hidden = nn.Linear(hidden_size, 3 * hidden_size, bias=False)
+        super().__init__(
+            input_size,
+            hidden_size,
+            3,
+            init,
+            zoneout_hidden=zoneout,
+            recurrent_dropout=recurrent_dropout,
+            dropped=dropped,
+            weight_drop=weight_drop,
+        )
         self.reset_bias_H = nn.Parameter(torch.zeros(hidden_size))
-        initialize(init, self.from_input.weight, self.from_hidden.weight, self.from_input.bias)
         if init == "uniform":
             uniform_(self.reset_bias_H, hidden_size)
         start_memory_((self.from_input.bias,), 1, 3, t_max=t_max, uniform_gates=uniform_gates)
@@ -75,25 +79,16 @@ class RegularizedGRU(ProjectedCell):
         return self.from_hidden.weight.new_zeros(batch_size, self.output_size)
 
     def prepare(self) -> NoisyGRUWeights:
-        return NoisyGRUWeights(F.dropout(self.from_hidden.weight, self.weight_drop, self.training), self.reset_bias_H)
-
-    def project(self, x: Tensor, weights: NoisyGRUWeights) -> Tensor:
-        return self.from_input(x)
-
-    def noise(self, num_steps: int, like_BH: Tensor) -> Noise:
-        """Draw the noise of one sequence."""
-        return draw_noise(
-            num_steps,
-            like_BH,
-            training=self.training,
-            dropout=self.recurrent_dropout,
-            dropped=self.dropped,
-            zoneout_hidden=self.zoneout,
-        )
+        return NoisyGRUWeights(self.dropped_weights(), self.reset_bias_H)
 
     def advance(self, products_BG: Tensor, state: Tensor, weights: NoisyGRUWeights) -> tuple[Tensor, Tensor]:
         h_BH = noisy_gru_step(products_BG, state, weights, self.noise(1, state))
         return h_BH, h_BH
+
+    def gate_values(self, x_BD: Tensor, state: Tensor) -> dict[str, Tensor]:
+        weights = self.prepare()
+        r, z, _ = noisy_gru_gates(self.project(x_BD, weights), state, weights)
+        return {"r": r, "z": z}
 
     def scan(
         self, products_TBG: Tensor, state: Tensor, weights: NoisyGRUWeights, valid_TB: Tensor | None
@@ -106,3 +101,24 @@ class RegularizedGRU(ProjectedCell):
         freeze_G = products_TBG.new_tensor([0.0, SATURATED, 0.0]).repeat_interleave(self.output_size)
         y_TBH = noisy_gru_scan(torch.where(valid_TB[..., None], products_TBG, freeze_G), state, weights, noise)
         return y_TBH, last_valid(y_TBH.transpose(0, 1), valid_TB.sum(0), state)
+
+    def recur(
+        self,
+        x_BTD: Tensor,
+        state: tuple[Tensor, ...],
+        weights: NoisyGRUWeights,
+        noise: recurrence.Noise,
+        lengths_B: Tensor | None,
+    ) -> tuple[Tensor, ...]:
+        linear = self.from_input
+        return recurrence.recur(
+            recurrence.NOISY_GRU,
+            x_BTD,
+            state,
+            linear.weight,
+            weights.hidden_GH,
+            linear.bias,
+            F.pad(weights.reset_bias_H, (2 * self.output_size, 0)),
+            lengths_B=lengths_B,
+            noise=noise,
+        )

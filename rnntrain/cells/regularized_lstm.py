@@ -4,20 +4,20 @@
 
 from __future__ import annotations
 
-import torch.nn.functional as F
-from torch import Tensor, nn
+import torch
+from torch import Tensor
 
 from rnntrain.cells.base import last_valid
-from rnntrain.cells.init import Init, initialize, start_memory_
+from rnntrain.cells.init import Init, start_memory_
 from rnntrain.cells.lstm_scan import frozen
-from rnntrain.cells.noise import Dropped, Noise, draw_noise
-from rnntrain.cells.noisy_lstm_scan import NoisyWeights, noisy_lstm_scan, noisy_lstm_step
-from rnntrain.cells.projected import ProjectedCell
-from rnntrain.native import library, recurrence
+from rnntrain.cells.noise import Dropped
+from rnntrain.cells.noisy import NoisyCell
+from rnntrain.cells.noisy_lstm_scan import NoisyWeights, noisy_lstm_scan, noisy_lstm_step, noisy_lstm_sums
+from rnntrain.native import recurrence
 from rnntrain.ranges import DropoutRate, MemorySpan, PositiveInt
 
 
-class RegularizedLSTM(ProjectedCell):
+class RegularizedLSTM(NoisyCell):
     """i_t, f_t, o_t = σ(W x_t + U (d ⊙ h_{t-1}) + b), each gate with its own
     g_t = m ⊙ tanh(W_g x_t + U_g (d ⊙ h_{t-1}) + b_g)
     c'_t = f_t ⊙ c_{t-1} + i_t ⊙ g_t
@@ -72,15 +72,18 @@ class RegularizedLSTM(ProjectedCell):
         t_max: MemorySpan | None = None,
         uniform_gates: bool = False,
     ) -> None:
-        super().__init__()
-        self.input_size, self.output_size = input_size, hidden_size
-        self.zoneout_cell, self.zoneout_hidden = zoneout_cell, zoneout_hidden
-        self.recurrent_dropout, self.weight_drop = recurrent_dropout, weight_drop
-        self.dropped: Dropped = dropped
-        self.from_input = nn.Linear(input_size, 4 * hidden_size)
-        self.from_hidden = nn.Linear(hidden_size, 4 * hidden_size, bias=False)
+        super().__init__(
+            input_size,
+            hidden_size,
+            4,
+            init,
+            zoneout_hidden=zoneout_hidden,
+            zoneout_cell=zoneout_cell,
+            recurrent_dropout=recurrent_dropout,
+            dropped=dropped,
+            weight_drop=weight_drop,
+        )
         bias_G = self.from_input.bias
-        initialize(init, self.from_input.weight, self.from_hidden.weight, bias_G)
         start_memory_((bias_G,), 2, 4, write=1, forget_bias=forget_bias, t_max=t_max, uniform_gates=uniform_gates)
         self.add_norms(hidden_size)
 
@@ -92,27 +95,17 @@ class RegularizedLSTM(ProjectedCell):
         return h_BH, h_BH.clone()
 
     def prepare(self) -> NoisyWeights:
-        return NoisyWeights(F.dropout(self.from_hidden.weight, self.weight_drop, self.training))
-
-    def project(self, x: Tensor, weights: NoisyWeights) -> Tensor:
-        return self.from_input(x)
-
-    def noise(self, num_steps: int, like_BH: Tensor) -> Noise:
-        """Draw the noise of one sequence."""
-        return draw_noise(
-            num_steps,
-            like_BH,
-            training=self.training,
-            dropout=self.recurrent_dropout,
-            dropped=self.dropped,
-            zoneout_hidden=self.zoneout_hidden,
-            zoneout_cell=self.zoneout_cell,
-        )
+        return NoisyWeights(self.dropped_weights())
 
     def advance(
         self, products_BG: Tensor, state: tuple[Tensor, Tensor], weights: NoisyWeights
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         return noisy_lstm_step(products_BG, state, weights, self.noise(1, state[0]))
+
+    def gate_values(self, x_BD: Tensor, state: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
+        weights = self.prepare()
+        o, i, f, _ = noisy_lstm_sums(self.project(x_BD, weights), state[0], weights)
+        return {"i": torch.sigmoid(i), "f": torch.sigmoid(f), "o": torch.sigmoid(o)}
 
     def scan(
         self,
@@ -127,26 +120,14 @@ class RegularizedLSTM(ProjectedCell):
         y_TBH, (_, c_BH) = noisy_lstm_scan(frozen(products_TBG, valid_TB, 4), state, weights, noise)
         return y_TBH, (last_valid(y_TBH.transpose(0, 1), valid_TB.sum(0), state[0]), c_BH)
 
-    def run_native(
-        self, x_BTD: Tensor, state: tuple[Tensor, Tensor], lengths_B: Tensor | None
-    ) -> tuple[Tensor, tuple[Tensor, Tensor]] | None:
-        state_dropped = self.training and self.recurrent_dropout > 0 and self.dropped == "state"
-        if state_dropped or not library.usable(x_BTD, *state, *self.parameters()):
-            return None
-        weights, noise = self.prepare(), self.noise(x_BTD.shape[1], state[0])
-        native_noise = recurrence.Noise(noise.update_BH, noise.zone_cell_TBH, noise.zone_hidden_TBH)
-        y_BTH, h_BH, c_BH = self.recur(x_BTD, state, weights, native_noise, lengths_B)
-        return y_BTH, (h_BH, c_BH)
-
     def recur(
         self,
         x_BTD: Tensor,
-        state: tuple[Tensor, Tensor],
+        state: tuple[Tensor, ...],
         weights: NoisyWeights,
         noise: recurrence.Noise,
         lengths_B: Tensor | None,
     ) -> tuple[Tensor, ...]:
-        """Call the kernel: return ``y_BTH``, ``h_BH`` and ``c_BH``."""
         linear = self.from_input
         return recurrence.recur(
             recurrence.NOISY_LSTM,

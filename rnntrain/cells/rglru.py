@@ -1,6 +1,6 @@
 """The real-gated linear recurrent unit of Griffin."""
 
-# D input, H hidden, G = 3H: recurrence gate, input gate and value
+# B batch, T time, D input, H hidden, G = 3H: recurrence gate, input gate and value
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from rnntrain.cells.init import xavier_
 from rnntrain.cells.scan import in_full_precision
 from rnntrain.cells.scanned import Scanned
+from rnntrain.native import gated, library
 from rnntrain.ranges import PositiveInt
 
 # The constant c of the paper: a gate of 1 forgets eight times as fast as the decay alone would.
@@ -52,3 +53,14 @@ class RGLRU(Scanned):
         log_a = torch.sigmoid(r) * (-GATE_POWER * F.softplus(in_full_precision(self.decay)))
         share = torch.sqrt(-torch.expm1(2 * log_a).clamp(max=-SMALLEST_SHARE))
         return torch.exp(log_a), share * torch.sigmoid(i) * value
+
+    def gate_values(self, x_BD: Tensor, state: Tensor) -> dict[str, Tensor]:
+        r, i, _ = torch.sigmoid(in_full_precision(self.from_input(x_BD))).chunk(3, -1)
+        return {"r": r, "i": i, "a": self.coefficients(x_BD)[0]}
+
+    def run_native(self, x_BTD: Tensor, state: Tensor, lengths_B: Tensor | None) -> tuple[Tensor, Tensor] | None:
+        if not library.usable(x_BTD, state, *self.parameters()):
+            return None
+        rate_H = -GATE_POWER * F.softplus(self.decay)
+        linear = self.from_input
+        return gated.run(gated.RGLRU, x_BTD, state, linear.weight, linear.bias, rate_H, lengths_B)

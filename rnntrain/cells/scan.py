@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rnntrain.native import library, pool
+from rnntrain.native import library
+from rnntrain.native import scan as native_scan
 
 # Below so many numbers a step, calling an operation costs more than what it does: steps are then taken in pairs.
 SMALL_STEP = 4096
@@ -38,7 +39,7 @@ def scan(a_TBN: Tensor, b_TBN: Tensor, h_BN: Tensor) -> Tensor:
     exact = torch.promote_types(torch.promote_types(a_TBN.dtype, b_TBN.dtype), h_BN.dtype)
     exact = torch.promote_types(exact, torch.float32)
     if library.usable(a_TBN, b_TBN, h_BN, complex_too=True):
-        return pool.scan(a_TBN, b_TBN, h_BN)
+        return native_scan.scan(a_TBN, b_TBN, h_BN)
     h_TBN: Tensor = _Scan.apply(a_TBN.to(exact), b_TBN.to(exact), h_BN.to(exact))
     return h_TBN
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable
+from typing import Literal, TypeAlias
 
 import torch
 from torch import Tensor
@@ -13,8 +14,8 @@ from torch import Tensor
 from rnntrain.cells.base import Recurrent, State, last_valid, zero_padding
 from rnntrain.cells.blocks import run_in_blocks
 from rnntrain.cells.scan import scan
-from rnntrain.native import library, pool
-from rnntrain.native.pool import Candidate
+
+Candidate: TypeAlias = Literal["linear", "tanh", "positive"]
 
 # The C library gets each tensor beyond some ten MiB from the system anew, and clearing its pages takes several times
 # as long as a pass over it. From so many numbers of state on, a sequence is therefore run in blocks of time.
@@ -29,7 +30,8 @@ class Scanned(Recurrent):
     for all steps, or block by block for a long sequence on a CPU: nothing but input, states and output then outlives
     a block, and the backward pass computes the gates anew, which still takes less time than fresh memory would.
 
-    Padding needs no masks in the scan: the state is gathered at each row's last valid step.
+    Padding needs no masks in the scan: the state is gathered at each row's last valid step. A cell that has a kernel of
+    its own in `rnntrain.native.gated` overrides `run_native`.
     """
 
     @abstractmethod
@@ -46,12 +48,19 @@ class Scanned(Recurrent):
     def forward(self, x_BTD: Tensor, state: State = None, lengths_B: Tensor | None = None) -> tuple[Tensor, State]:
         if state is None:
             state = self.initial_state(x_BTD.shape[0])
+        native = self.run_native(x_BTD, state, lengths_B)
+        if native is not None:
+            return native
         if lengths_B is not None:
             x_BTD = zero_padding(x_BTD, lengths_B)
         y_BTH, h_BTN = self.run(x_BTD.transpose(0, 1), state)
         if lengths_B is None:
             return y_BTH, h_BTN[:, -1]
         return zero_padding(y_BTH, lengths_B), last_valid(h_BTN, lengths_B, state)
+
+    def run_native(self, x_BTD: Tensor, state: State, lengths_B: Tensor | None) -> tuple[Tensor, State] | None:
+        """Do what `forward` does by a kernel of our own; None where there is none, or it is not built."""
+        return None
 
     def step(self, x_BD: Tensor, state: State) -> tuple[Tensor, State]:
         a_BN, b_BN, *rest = self.coefficients(x_BD)
@@ -67,21 +76,16 @@ class Scanned(Recurrent):
             y_TBH, h_TBN = run_in_blocks(self._run_whole, list(self.parameters()), x_TBD, h_BN, num_steps)
         return y_TBH.transpose(0, 1).to(h_BN.dtype.to_real()), h_TBN.transpose(0, 1).to(h_BN.dtype)
 
-    def states(self, x_TBD: Tensor, h_BN: Tensor) -> tuple[Tensor, ...]:
-        """Return ``h_TBN`` and whatever else `readout` takes."""
-        a_TBN, b_TBN, *rest = self.coefficients(x_TBD)
-        return scan(a_TBN, b_TBN, h_BN), *rest
-
     def _run_whole(self, x_TBD: Tensor, h_BN: Tensor) -> tuple[Tensor, Tensor]:
-        h_TBN, *rest = self.states(x_TBD, h_BN)
+        a_TBN, b_TBN, *rest = self.coefficients(x_TBD)
+        h_TBN = scan(a_TBN, b_TBN, h_BN)
         return self.readout(h_TBN, *rest), h_TBN
 
 
 class Pooled(Scanned):
     """h_t = σ(f_t) ⊙ h_{t-1} + (1 - σ(f_t)) ⊙ φ(v_t): a scan whose two factors sum to one.
 
-    A subclass implements `gates`. Where the kernels of `rnntrain.native` are built, one of them reads the gates as they
-    come out of their product.
+    A subclass implements `gates`.
 
     Attributes:
         candidate: φ: the identity, tanh, or the positive function of minGRU.
@@ -102,13 +106,6 @@ class Pooled(Scanned):
         if self.negate:
             keep, take = take, keep
         return keep, take * PHI[self.candidate](v), *rest
-
-    def states(self, x_TBD: Tensor, h_BN: Tensor) -> tuple[Tensor, ...]:
-        if not library.usable(x_TBD, h_BN):
-            return super().states(x_TBD, h_BN)
-        f_TBN, v_TBN, *rest = self.gates(x_TBD)
-        h_BTN, _ = pool.pool(f_TBN.transpose(0, 1), v_TBN.transpose(0, 1), h_BN, self.candidate, self.negate)
-        return h_BTN.transpose(0, 1), *rest
 
 
 def positive(x: Tensor) -> Tensor:

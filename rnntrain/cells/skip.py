@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from rnntrain.cells.init import Init, initialize
 from rnntrain.cells.projected import ProjectedCell
 from rnntrain.cells.simple_scan import simple_scan
+from rnntrain.native import library, recurrence
 from rnntrain.ranges import PositiveInt, Range
 
 
@@ -31,6 +32,8 @@ class Skip(ProjectedCell):
         skip: s, the steps that the second connection spans.
         init: how the weights start.
     """
+
+    recurrent_names = ("from_last", "from_skipped")
 
     def __init__(
         self,
@@ -58,6 +61,29 @@ class Skip(ProjectedCell):
     def project(self, x: Tensor, weights: Any) -> Tensor:
         return self.from_input(x)
 
+    def run_native(
+        self, x_BTD: Tensor, state: tuple[Tensor, ...], lengths_B: Tensor | None
+    ) -> tuple[Tensor, tuple[Tensor, ...]] | None:
+        if not library.usable(x_BTD, *state, *self.parameters()):
+            return None
+        # What s steps read through the skip is known before the first of them: to the kernel, it is more input.
+        weight_HE = torch.cat([self.from_input.weight, self.from_skipped.weight], 1)
+        blocks_BsH, last_BH = [torch.stack(state, 1)], state[-1]
+        for number, x_BsD in enumerate(x_BTD.split(self.skip, 1)):
+            size = x_BsD.shape[1]
+            y_BsH, last_BH = recurrence.recur(
+                recurrence.RNN_TANH,
+                torch.cat([x_BsD, blocks_BsH[-1][:, :size]], 2),
+                (last_BH,),
+                weight_HE,
+                self.from_last.weight,
+                self.from_input.bias,
+                lengths_B=None if lengths_B is None else (lengths_B - number * self.skip).clamp(0, size),
+            )
+            blocks_BsH.append(y_BsH)
+        history = torch.cat(blocks_BsH, 1)
+        return history[:, self.skip :], self._last_states(history.transpose(0, 1), lengths_B)
+
     def advance(
         self, products_BG: Tensor, state: tuple[Tensor, ...], weights: Any
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
@@ -77,9 +103,12 @@ class Skip(ProjectedCell):
             blocks_sBH.append(block_sBH)
             last_BH = block_sBH[-1]
         history = torch.cat(blocks_sBH)
-        y_TBH = history[self.skip :]
-        if valid_TB is None:
-            return y_TBH, history[-self.skip :].unbind()
-        # The s states up to each row's last valid step; those before the sequence stand first in the history.
-        index_sB = valid_TB.sum(0) + torch.arange(self.skip, device=valid_TB.device)[:, None]
-        return y_TBH, history.gather(0, index_sB[..., None].expand(-1, -1, history.shape[-1])).unbind()
+        lengths_B = None if valid_TB is None else valid_TB.sum(0)
+        return history[self.skip :], self._last_states(history, lengths_B)
+
+    def _last_states(self, history: Tensor, lengths_B: Tensor | None) -> tuple[Tensor, ...]:
+        """Return the s states up to each row's last valid step; those before the sequence stand first in history."""
+        if lengths_B is None:
+            return history[-self.skip :].unbind()
+        index_sB = lengths_B + torch.arange(self.skip, device=lengths_B.device)[:, None]
+        return history.gather(0, index_sB[..., None].expand(-1, -1, history.shape[-1])).unbind()

@@ -14,6 +14,7 @@ from rnntrain.cells.base import Recurrent, select_rows, zero_padding
 from rnntrain.cells.heads import check_heads
 from rnntrain.cells.init import fill_gate_, orthogonal_, xavier_
 from rnntrain.cells.scan import in_full_precision
+from rnntrain.native import library, recurrence
 from rnntrain.ranges import PositiveInt
 
 # Far below any log i: the empty past then weighs exactly nothing. Within float16, which ends at -65504.
@@ -77,6 +78,8 @@ class SLSTM(Recurrent):
     ) -> tuple[Tensor, ScalarMemory]:
         if state is None:
             state = self.initial_state(x_BTD.shape[0])
+        if library.usable(x_BTD, *state, *self.parameters()):
+            return self._native(x_BTD, state, lengths_B)
         if lengths_B is not None:
             x_BTD = zero_padding(x_BTD, lengths_B)
         weight_NKG = self._recurrent_weight()
@@ -88,9 +91,29 @@ class SLSTM(Recurrent):
         y_BTH = torch.stack(outputs, 1)
         return (y_BTH if lengths_B is None else zero_padding(y_BTH, lengths_B)), state
 
+    def _native(self, x_BTD: Tensor, state: ScalarMemory, lengths_B: Tensor | None) -> tuple[Tensor, ScalarMemory]:
+        h_BH, *cells = state
+        # The kernel knows no heads: what lies between them is zero.
+        blocks_4 = [torch.block_diag(*of_gate.unbind()) for of_gate in self.from_hidden.unbind(1)]
+        y_BTH, h_BH, cells_BC = recurrence.recur(
+            recurrence.SLSTM,
+            x_BTD,
+            (h_BH, torch.cat(cells, 1)),
+            self.from_input.weight,
+            torch.cat(blocks_4),
+            self.from_input.bias,
+            lengths_B=lengths_B,
+        )
+        c_BH, n_BH, m_BH = cells_BC.chunk(3, 1)
+        return y_BTH, (h_BH, c_BH, n_BH, m_BH)
+
     def step(self, x_BD: Tensor, state: ScalarMemory) -> tuple[Tensor, ScalarMemory]:
         state = self._advance(self.from_input(x_BD), state, self._recurrent_weight())
         return state[0], state
+
+    def gate_values(self, x_BD: Tensor, state: ScalarMemory) -> dict[str, Tensor]:
+        _, f, _, o = self._sums(self.from_input(x_BD), state[0], self._recurrent_weight())
+        return {"f": torch.sigmoid(f), "o": torch.sigmoid(o)}
 
     def _recurrent_weight(self) -> Tensor:
         """Return ``[N, K, 4K]``, by which ``h_NBK`` is multiplied."""
@@ -98,10 +121,7 @@ class SLSTM(Recurrent):
 
     def _advance(self, x_BG: Tensor, state: ScalarMemory, weight_NKG: Tensor) -> ScalarMemory:
         h_BH, c_BH, n_BH, m_BH = state
-        h_NBK = h_BH.unflatten(1, (self.num_heads, -1)).transpose(0, 1)
-        from_hidden_NBG = torch.bmm(h_NBK, weight_NKG)
-        from_hidden_BG = from_hidden_NBG.unflatten(-1, (4, -1)).permute(1, 2, 0, 3).flatten(1)
-        log_i, f, z, o = in_full_precision(x_BG + from_hidden_BG).chunk(4, -1)
+        log_i, f, z, o = self._sums(x_BG, h_BH, weight_NKG)
         log_f = F.logsigmoid(f) + m_BH
         new_m_BH = torch.maximum(log_f, log_i)
         f, i = torch.exp(log_f - new_m_BH), torch.exp(log_i - new_m_BH)
@@ -110,3 +130,10 @@ class SLSTM(Recurrent):
         h_BH = torch.sigmoid(o) * c_BH / n_BH.clamp(min=1)
         new_h, new_c, new_n, new_m = (new.to(m_BH.dtype) for new in (h_BH, c_BH, n_BH, new_m_BH))
         return new_h, new_c, new_n, new_m
+
+    def _sums(self, x_BG: Tensor, h_BH: Tensor, weight_NKG: Tensor) -> tuple[Tensor, ...]:
+        """Return what i, f, z and o are functions of."""
+        h_NBK = h_BH.unflatten(1, (self.num_heads, -1)).transpose(0, 1)
+        from_hidden_NBG = torch.bmm(h_NBK, weight_NKG)
+        from_hidden_BG = from_hidden_NBG.unflatten(-1, (4, -1)).permute(1, 2, 0, 3).flatten(1)
+        return in_full_precision(x_BG + from_hidden_BG).chunk(4, -1)

@@ -1,17 +1,19 @@
 """The simple recurrent unit: gates from the input, and a highway past the recurrence."""
 
-# D input, H hidden, G = 3H or 4H: candidate, forget gate, reset gate, and the highway where D and H differ
+# B batch, T time, D input, H hidden, G = 3H or 4H: candidate, forget gate, reset gate; the highway where D and H differ
 
 from __future__ import annotations
 
 import math
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rnntrain.cells.init import fill_gate_, xavier_
 from rnntrain.cells.scan import in_full_precision
 from rnntrain.cells.scanned import Pooled
+from rnntrain.native import gated, library
 from rnntrain.ranges import PositiveInt
 
 
@@ -53,3 +55,15 @@ class SRU(Pooled):
     def readout(self, h: Tensor, *rest: Tensor) -> Tensor:
         r, highway = rest
         return torch.lerp(self.HIGHWAY_SCALE * highway, h, torch.sigmoid(r))
+
+    def gate_values(self, x_BD: Tensor, state: Tensor) -> dict[str, Tensor]:
+        f, _, r, _ = self.gates(x_BD)
+        return {"f": torch.sigmoid(f), "r": torch.sigmoid(r)}
+
+    def run_native(self, x_BTD: Tensor, state: Tensor, lengths_B: Tensor | None) -> tuple[Tensor, Tensor] | None:
+        if not library.usable(x_BTD, state, *self.parameters()):
+            return None
+        H, num_blocks = self.output_size, len(self.from_input.weight) // self.output_size
+        bias_G = F.pad(self.bias, (H, (num_blocks - 3) * H))
+        kind = gated.SRU if num_blocks == 3 else gated.SRU_PROJECTED
+        return gated.run(kind, x_BTD, state, self.from_input.weight, bias_G, lengths_B=lengths_B)

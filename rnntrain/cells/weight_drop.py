@@ -67,6 +67,9 @@ class WeightDrop(Recurrent):
         y_B1H, state = self.forward(x_BD[:, None], state)
         return y_B1H[:, 0], state
 
+    def gate_values(self, x_BD: Tensor, state: State) -> dict[str, Tensor]:
+        return self.inner.gate_values(x_BD, state)
+
     def dropped_weights(self) -> dict[str, Tensor]:
         """Return the recurrent matrices of the inner recurrence, by name, with a share of them dropped."""
         return {

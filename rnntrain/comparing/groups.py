@@ -32,13 +32,17 @@ class Group:
     runs: list[RunRecord] = field(default_factory=list)
     label: str = ""
 
-    def values(self, metric: str) -> dict[int, float]:
-        """Return the finite values of the finished runs by seed; of several runs of one seed, the first."""
-        found: dict[int, float] = {}
+    def values(self, metric: str) -> dict[str, float]:
+        """Return the finite values of the finished runs by their seed, and by what else they differ in.
+
+        A run that only repeats another tells nothing new, and is left out.
+        """
+        found: dict[str, float] = {}
         for run in self.runs:
             value = run.metrics.get(metric) if run.finished else None
             if value is not None and finite(value):
-                found.setdefault(run.seed, value)
+                rest = {key: each for key, each in _shared(run.config).items() if key not in self.config}
+                found.setdefault(f"{run.seed} {sorted(rest.items())}", value)
         return found
 
     def statistics(self, metric: str, larger_is_better: bool) -> Statistics | None:
@@ -92,7 +96,7 @@ def group(records: Sequence[RunRecord], by: Sequence[str] = ()) -> list[Group]:
     return found
 
 
-def _shared(config: dict[str, Any], by: Sequence[str]) -> dict[str, Any]:
+def _shared(config: dict[str, Any], by: Sequence[str] = ()) -> dict[str, Any]:
     if by:
         return {key: config.get(key, MISSING) for key in by}
     return {key: value for key, value in config.items() if key.partition(".")[0] not in NOT_THE_EXPERIMENT}

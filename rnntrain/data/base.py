@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # batches bring torch, which reading and checking data do without
+    import numpy as np
+
     from rnntrain.batch import Batch
 
 
@@ -77,6 +79,10 @@ class DataSet(ABC):
 
     def counts(self, split: str) -> dict[str, int]:
         """Return how often each label of a split occurs, the most frequent first; empty where there are none."""
+        return {}
+
+    def sounds(self, split: str, number: int) -> dict[str, tuple[np.ndarray, int]]:
+        """Return the first examples of a split as sound, by title: samples from -1 to 1, and their rate in hertz."""
         return {}
 
     def examples(self, split: str, number: int) -> list[str]:

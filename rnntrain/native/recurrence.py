@@ -1,6 +1,6 @@
 """Recurrences with their time loop in C++: one call for all steps, and one for all gradients."""
 
-# B batch, T time, D input, H hidden, G = gates · H, E what is kept a step beside the gates, O further weights
+# B batch, T time, D input, H hidden, C = cells · H, G = gates · H, E kept a step beside the gates, O further weights
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ class Kind(NamedTuple):
 
     Attributes:
         constant: further numbers kept a step.
+        cells: what the state has beside h, side by side in one tensor.
     """
 
     name: str
@@ -25,7 +26,7 @@ class Kind(NamedTuple):
     extra: int = 0
     constant: int = 0
     options: int = 0
-    has_cell_state: bool = False
+    cells: int = 0
     keeps_gates: bool = True
 
 
@@ -33,19 +34,26 @@ RNN_TANH = Kind("rnn_tanh", 1, keeps_gates=False)
 RNN_RELU = Kind("rnn_relu", 1, keeps_gates=False)
 GRU = Kind("gru", 3, extra=1)
 GRU_RESET_BEFORE = Kind("gru_reset_before", 3)
-LSTM = Kind("lstm", 4, extra=1, has_cell_state=True)
+LSTM = Kind("lstm", 4, extra=1, cells=1)
 # Gates in the order o, i, f, g. Options of the first: from c to o, i, f. Of the last: the gain of the norm of the
 # state's product (4H), gain and bias of the cell's (H each), gain of that of the input's product and bias (4H each).
-PEEPHOLE_LSTM = Kind("peephole_lstm", 4, extra=1, options=3, has_cell_state=True)
-NOISY_LSTM = Kind("noisy_lstm", 4, extra=2, has_cell_state=True)
-LAYER_NORM_LSTM = Kind("layer_norm_lstm", 4, extra=10, constant=2, options=14, has_cell_state=True)
+PEEPHOLE_LSTM = Kind("peephole_lstm", 4, extra=1, options=3, cells=1)
+NOISY_LSTM = Kind("noisy_lstm", 4, extra=2, cells=1)
+LAYER_NORM_LSTM = Kind("layer_norm_lstm", 4, extra=10, constant=2, options=14, cells=1)
+NOISY_GRU = Kind("noisy_gru", 3, extra=1)
+# Options: what r scales beside the product (H), gains of the norms of the state's product and of the input's, and bias.
+LAYER_NORM_GRU = Kind("layer_norm_gru", 3, extra=7, constant=4, options=10)
+COUPLED_LSTM = Kind("coupled_lstm", 3, extra=1, cells=1)  # o, f, g
+JANET = Kind("janet", 2, extra=1, options=1)  # β, not learnt
+LEAKY = {"tanh": Kind("leaky_tanh", 1, options=1), "relu": Kind("leaky_relu", 1, options=1)}
+SLSTM = Kind("slstm", 4, extra=3, cells=3)  # c, n, m
 
 
 class Noise(NamedTuple):
     """What is drawn for one sequence; None where there is none of its kind.
 
     Attributes:
-        update_BH: factors of the candidate g.
+        update_BH: factors of the candidate, g or n.
         zone_cell_TBH: the share of the last cell that each unit keeps.
         zone_hidden_TBH: the share of the last output that each unit keeps.
     """
@@ -90,20 +98,20 @@ def recur(
 
     Args:
         kind: which cell.
-        state: ``(h_BH,)`` or ``(h_BH, c_BH)``.
+        state: ``(h_BH,)`` or ``(h_BH, c_BC)``, with C = cells · H.
         bias_x_G: added to the input's share.
         bias_h_G: added to the product with the state.
         options_O: the cell's own further weights, in the order of its kernel.
-        noise: of `NOISY_LSTM` and `LAYER_NORM_LSTM`; has no gradient.
+        noise: of the kinds that are named for it or for layer norm; has no gradient.
 
     Raises:
         RuntimeError: if a shape does not fit the others.
     """
-    h_BH, c_BH = state if kind.has_cell_state else (*state, None)
+    h_BH, c_BC = state if kind.cells else (*state, None)
     _check(kind, x_BTD, state, weight_GD, weight_GH, bias_x_G, bias_h_G, options_O, lengths_B, noise)
     keep = torch.is_grad_enabled()
     result: tuple[Tensor, ...] = _Recurrence.apply(
-        kind, keep, lengths_B, x_BTD, weight_GD, bias_x_G, weight_GH, bias_h_G, options_O, *noise, h_BH, c_BH
+        kind, keep, lengths_B, x_BTD, weight_GD, bias_x_G, weight_GH, bias_h_G, options_O, *noise, h_BH, c_BC
     )
     return result
 
@@ -136,7 +144,7 @@ def _check(
         ("update noise", noise.update_BH, (B, H)),
         ("cell zoneout", noise.zone_cell_TBH, (T, B, H)),
         ("hidden zoneout", noise.zone_hidden_TBH, (T, B, H)),
-        *(("state", part, (B, H)) for part in state),
+        *(("state", part, (B, width)) for part, width in zip(state, (H, kind.cells * H), strict=False)),
     ]
     for name, tensor, shape in expected:
         if tensor is not None and tuple(tensor.shape) != shape:
@@ -158,8 +166,8 @@ class _Recurrence(torch.autograd.Function):
         made: dict[str, Tensor | None] = dict.fromkeys(_OUTPUTS)
         made["y"] = h_BH.new_empty(B, T, H)
         made["h_last"] = torch.empty_like(h_BH)
-        if kind.has_cell_state:
-            made["c_last"] = torch.empty_like(h_BH)
+        if kind.cells:
+            made["c_last"] = h_BH.new_empty(B, kind.cells * H)
         if keep and kind.keeps_gates:
             made["gates"] = h_BH.new_empty(B, T, kind.gates * H)
         if keep and kind.extra:

@@ -101,7 +101,7 @@ def make_plan(overrides: Sequence[str], config_dir: Path | None = None, config_n
     fixed, seeds, space = _split_space(rest)
     given = {**_read_space(file.pop("space", {})), **space}
     given = {key: value for key, value in given.items() if key not in {text.partition("=")[0] for text in fixed}}
-    settings = SweepSettings(**check_arguments("sweep", SweepSettings, {**file, **own}))
+    settings = SweepSettings(**check_arguments("sweep", SweepSettings, {**file, **own}, sections=("space",)))
     if not given:
         raise UserError(
             "sweep: nothing is searched; give a key several values, such as optimizer.lr='interval(1e-4,1e-2,log)', "
@@ -128,6 +128,10 @@ def _checked(plan: Plan) -> Plan:
         raise UserError("sweep.metric=[]: name at least one metric, such as val/loss")
     if settings.sampler == "grid":
         grid_points(plan.space)
+    if settings.storage is not None and "://" not in settings.storage:
+        raise UserError(
+            f"sweep.storage={shown(settings.storage)}: is no URL; write sqlite:///FILE, or leave it out for a journal"
+        )
     return plan
 
 
@@ -173,9 +177,14 @@ def _split_space(overrides: Sequence[str]) -> tuple[list[str], tuple[int, ...], 
     for text in overrides:
         key, equals, value = text.partition("=")
         dimension = parse_dimension(key, value) if equals else None
+        # The last word for a key counts, of whichever kind it is.
+        space.pop(key, None)
         if dimension is None:
             fixed.append(text)
-        elif key == "seed":
+            seeds = () if key == "seed" else seeds
+            continue
+        fixed = [other for other in fixed if other.partition("=")[0] != key]
+        if key == "seed":
             values = dimension.grid()
             if not all(type(each) is int and each >= 0 for each in values):
                 raise UserError(f"{shown(text)}: seeds are whole numbers at least 0")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import shutil
 from collections.abc import Mapping, Sequence
@@ -14,9 +15,9 @@ from rnntrain.comparing.records import RunRecord, read_run
 from rnntrain.errors import UserError
 from rnntrain.lock import is_held
 from rnntrain.run import RunDir
+from rnntrain.sweeps.leases import Lease
 from rnntrain.sweeps.process import Progress, RunProcess
 from rnntrain.sweeps.space import Value
-from rnntrain.sweeps.study import Lease
 
 _CHECKPOINT = re.compile(r"step-([0-9]{9,18})(\.replaced)?")  # `rnntrain.checkpoint` has it too, and needs torch
 
@@ -31,7 +32,6 @@ class SeedRun:
         values: of the sweep's metrics, once it has finished.
         crashes: ends that were not asked for, since the run last got further.
         best_step: the furthest that it has been saved at when it crashed.
-        resumed: whether its process goes on with what an earlier one left.
         told_to_stop: whether its process has been asked to save and end.
     """
 
@@ -46,7 +46,6 @@ class SeedRun:
     error: str = ""
     crashes: int = 0
     best_step: int = -1
-    resumed: bool = False
     told_to_stop: bool = False
 
     @property
@@ -81,7 +80,18 @@ class SeedRun:
         if missing:
             self.state, self.error = "failed", f"the run reports no {missing[0]}"
             return
-        self.state, self.values = "finished", [record.metrics[metric] for metric in metrics]
+        values = {metric: record.metrics[metric] for metric in metrics}
+        broken = next((f"{metric} is {value}" for metric, value in values.items() if not math.isfinite(value)), None)
+        if broken is not None:
+            self.state, self.error = "failed", broken
+            return
+        self.state, self.values = "finished", list(values.values())
+
+    def stop(self) -> None:
+        """Ask the run's process to save and end, once."""
+        if self.process is not None and not self.told_to_stop:
+            self.process.stop()
+            self.told_to_stop = True
 
     def crashed(self) -> int:
         """Count a crash; return how many came in a row without the run getting further."""

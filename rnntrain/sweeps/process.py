@@ -15,6 +15,7 @@ from typing import Any, Literal, NamedTuple
 from rnntrain.comparing.records import number
 from rnntrain.run import RunDir
 
+JOB = "rnntrain.sweeps.job"
 END_SECONDS = 10.0  # a process gets to end, once it has answered
 
 
@@ -56,7 +57,7 @@ class RunProcess:
         try:
             with log.open("ab") as output:
                 self._process = subprocess.Popen(
-                    [sys.executable, "-m", "rnntrain.sweeps.job"],
+                    [sys.executable, "-m", JOB],
                     stdin=subprocess.PIPE,
                     stdout=output,
                     stderr=subprocess.STDOUT,

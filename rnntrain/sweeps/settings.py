@@ -30,6 +30,7 @@ class SweepSettings:
         storage: a URL that Optuna opens, such as sqlite:///sweeps.db; a journal file in the sweep's folder where null.
         on_failure: whether the others go on when a run has failed for good.
         retries: how often a run that crashed is started again without having got any further in between.
+        retry_failed: try points anew that failed in earlier calls, their cause having been mended.
         max_minutes: save and stop after so many minutes; the same command goes on.
         startup_trials: random points before a sampler learns, and finished ones before "median" ends any.
         reduction_factor: of "successive_halving" and "hyperband": one of so many is carried on each time.
@@ -47,6 +48,7 @@ class SweepSettings:
     storage: str | None = None
     on_failure: Literal["continue", "stop"] = "continue"
     retries: NonNegativeInt = 1
+    retry_failed: bool = False
     max_minutes: PositiveFloat | None = None
     startup_trials: NonNegativeInt = 5
     reduction_factor: Annotated[int, Range(2)] = 3

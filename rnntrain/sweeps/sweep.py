@@ -17,7 +17,8 @@ from rnntrain.sweeps.probe import Findings, probe
 from rnntrain.sweeps.scheduler import Scheduler
 from rnntrain.sweeps.slots import Slots
 from rnntrain.sweeps.space import corner_points
-from rnntrain.sweeps.study import Study, import_optuna
+from rnntrain.sweeps.storage import import_optuna
+from rnntrain.sweeps.study import Study
 from rnntrain.sweeps.view import View
 
 CHECKED_AHEAD = 100  # points that are checked before the first run starts
@@ -90,7 +91,7 @@ def _direction(metric: str, findings: Findings) -> str:
 
 
 def _opening(plan: Plan, study: Study, slots: Slots) -> str:
-    began = len(study.trials())
+    began = len(study.standing())
     verb = f"Going on with {plan.folder} ({began} of {plan.trials} points begun)" if began else f"Sweep {plan.folder}"
     senses = zip(study.metrics, study.directions, strict=True)
     aims = ", ".join(f"{sense} {metric}" for metric, sense in senses)
@@ -116,9 +117,3 @@ def _stopping_on_signals(scheduler: Scheduler, view: View) -> Iterator[None]:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
-
-
-def dashboard_command(plan: Plan) -> str:
-    """Return the command that shows the sweep in a browser while it runs."""
-    where = plan.settings.storage or str(plan.folder / "journal.log")
-    return f"optuna-dashboard {where}"

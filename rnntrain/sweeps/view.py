@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rnntrain.comparing.writing import number
 from rnntrain.sweeps.points import Point
 from rnntrain.sweeps.space import as_override
 
@@ -88,7 +89,7 @@ class View:
             last = point.runs[0].progress
             self.event(f"{point.number:04} pruned  {values}: at step {last.step:,}{self._value(last.value)}")
             return
-        shown = ", ".join(f"{name} {mean:.4f}" for name, mean in zip(self.metrics, means, strict=True))
+        shown = ", ".join(f"{name} {number(mean)}" for name, mean in zip(self.metrics, means, strict=True))
         over = f" over {len(point.runs)} seeds" if len(point.runs) > 1 else ""
         note = ""
         if len(means) == 1 and math.isfinite(means[0]) and self._is_best(means[0]):
@@ -119,7 +120,7 @@ class View:
             f"{count} {word}" for count, word in ((snapshot.pruned, "pruned"), (snapshot.failed, "failed")) if count
         ]
         if self._best is not None:
-            parts.append(f"best {self.metrics[0]} {self._best[1]:.4f} ({self._best[0]:04})")
+            parts.append(f"best {self.metrics[0]} {number(self._best[1])} ({self._best[0]:04})")
         assert self._done_at_first is not None
         done, elapsed = snapshot.done - self._done_at_first, time.monotonic() - self._began
         if done:
@@ -128,7 +129,7 @@ class View:
         return ", ".join(parts)
 
     def _value(self, value: float | None) -> str:
-        return "" if value is None else f", {self.metrics[0]} {value:.4f}"
+        return "" if value is None else f", {self.metrics[0]} {number(value)}"
 
     def _cleared(self) -> str:
         """Return what takes away the picture that was drawn last."""

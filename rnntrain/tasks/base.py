@@ -100,6 +100,10 @@ class Task(ABC):
         """Return texts and pictures that show what the model does now, by title; draws from a generator of its own."""
         return {}
 
+    def embeddings(self, model: nn.Module, codec: Codec) -> dict[str, tuple[list[str], Tensor]]:
+        """Return vectors ``[N, D]`` that a model has learnt of tokens or classes, with their names, by title."""
+        return {}
+
     def baselines(self, data: DataSet, split: str) -> dict[str, dict[str, float]]:
         """Return what simple methods reach on a split, as metrics by the name of the method.
 

@@ -19,14 +19,13 @@ from rnntrain.data.labelled.labelled_text import LabelledText
 from rnntrain.errors import UserError
 from rnntrain.metrics import Metrics, Picture, Sum, Table
 from rnntrain.models.pooling import PooledLinear, PoolingKind
-from rnntrain.models.sequence import evaluating
+from rnntrain.models.sequence import SequenceModel, evaluating
 from rnntrain.ranges import NonNegativeInt, PositiveFloat
 from rnntrain.tasks.base import Task
 from rnntrain.tasks.class_scores import by_class, class_scores, scores_of
 from rnntrain.tasks.text_baselines import LinearBaseline
 
 if TYPE_CHECKING:
-    from rnntrain.models.sequence import SequenceModel
     from rnntrain.predicting.predictor import Predictor
 
 ClassWeights: TypeAlias = Literal["none", "balanced"] | list[PositiveFloat]
@@ -163,6 +162,16 @@ class Classification(Task):
             mark = "right" if predicted.rpartition(" (")[0] == true else "WRONG"
             lines.append(f"{mark}  {true} → {predicted}{_shown(batch, codec)}")
         return {"predictions on val (true → predicted)": "\n".join(lines)}
+
+    def embeddings(self, model: nn.Module, codec: Codec) -> dict[str, tuple[list[str], Tensor]]:
+        assert isinstance(model, SequenceModel)
+        assert isinstance(codec, ClassCodec)
+        assert isinstance(model.head, PooledLinear)
+        found = {"classes": (codec.class_names, model.head.linear.weight)}
+        if isinstance(codec.inputs, TextInputs) and isinstance(model.input, nn.Embedding):
+            tokens = [codec.inputs.decode([token]) for token in range(codec.inputs.vocab_size)]
+            found["tokens"] = tokens, model.input.weight
+        return found
 
     def baselines(self, data: DataSet, split: str) -> dict[str, dict[str, float]]:
         counts, codec = data.counts(split), data.codec

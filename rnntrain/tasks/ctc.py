@@ -102,6 +102,12 @@ class CTC(Task):
 
         return TranscriptPredictor(self, codec, model, reading or {})
 
+    def embeddings(self, model: nn.Module, codec: Codec) -> dict[str, tuple[list[str], Tensor]]:
+        assert isinstance(model, SequenceModel)
+        assert isinstance(codec, TranscriptCodec)
+        assert isinstance(model.head, SymbolHead)
+        return {"symbols": (["(blank)", *codec.symbols], model.head.linear.weight)}
+
     def illustrate(self, model: nn.Module, data: DataSet, seed: int) -> dict[str, str | Picture]:
         """Show references and hypotheses of the first validation batch, and one utterance with its alignment."""
         if not self.examples:
@@ -113,9 +119,11 @@ class CTC(Task):
         output = _infer(model, batch)
         pairs = zip(references(batch, codec), self.decode(output, batch, codec), strict=True)
         lines = [f"{'=' if said == heard else '≠'} {said}  →  {heard}" for said, heard in list(pairs)[: self.examples]]
-        log_probs_TV = rows_of(output, batch)[0]
-        x_TD = batch.inputs[0, : len(log_probs_TV)].numpy()
-        title = references(batch, codec)[0]
+        said = references(batch, codec)
+        longest = max(range(len(said)), key=lambda row: len(said[row]))
+        log_probs_TV = rows_of(output, batch)[longest]
+        x_TD = batch.inputs[longest, : len(log_probs_TV)].numpy()
+        title = said[longest]
 
         def draw() -> Any:
             from rnntrain.tasks.ctc_pictures import alignment

@@ -112,6 +112,12 @@ class LanguageModeling(Task):
 
         return TextScorer(self, codec, model, reading or {})
 
+    def embeddings(self, model: nn.Module, codec: Codec) -> dict[str, tuple[list[str], Tensor]]:
+        assert isinstance(model, SequenceModel)
+        assert isinstance(codec, TextCodec)
+        assert isinstance(model.input, TokenEmbedding)
+        return {"tokens": ([codec.decode([token]) for token in range(codec.vocab_size)], model.input.weight)}
+
     def illustrate(self, model: nn.Module, data: DataSet, seed: int) -> dict[str, str | Picture]:
         assert isinstance(model, SequenceModel)
         assert isinstance(data.codec, TextCodec)

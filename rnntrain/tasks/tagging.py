@@ -22,7 +22,7 @@ from rnntrain.data.tagged.vectors import read_vectors
 from rnntrain.errors import UserError
 from rnntrain.metrics import Metrics, Picture
 from rnntrain.models.crf import Rules
-from rnntrain.models.sequence import evaluating
+from rnntrain.models.sequence import SequenceModel, evaluating
 from rnntrain.models.tag_head import TagHead, TagScores
 from rnntrain.models.word_input import CharFeatures, WordInput
 from rnntrain.ranges import DropoutRate, NonNegativeFloat, NonNegativeInt, PositiveInt
@@ -30,7 +30,6 @@ from rnntrain.tasks.base import Task
 from rnntrain.tasks.tagging_metrics import Results, TaggingMetrics, valid_rows
 
 if TYPE_CHECKING:
-    from rnntrain.models.sequence import SequenceModel
     from rnntrain.predicting.predictor import Predictor
 
 
@@ -153,6 +152,12 @@ class Tagging(Task):
             if predicted != true:
                 lines.append(f"  true: {tokens_with_spans(tokens, true)}")
         return {"predictions": "\n".join(lines)} if lines else {}
+
+    def embeddings(self, model: nn.Module, codec: Codec) -> dict[str, tuple[list[str], Tensor]]:
+        assert isinstance(model, SequenceModel)
+        assert isinstance(codec, TagCodec)
+        assert isinstance(model.input, WordInput)
+        return {"words": (codec.words, model.input.word.weight)}
 
     def baselines(self, data: DataSet, split: str) -> dict[str, dict[str, float]]:
         """Return what the most frequent tag of each word reaches; words unseen get the most frequent of all."""

@@ -41,6 +41,7 @@ VERBS = {
     "sweep": Verb(
         "sweeping:sweep", "[sweep=NAME] [key=values …]", "search over configs, several runs at once", "config"
     ),
+    "compare": Verb("comparing:compare", "RUNS … [--metric M]", "order runs, and say how sure the order is", "run"),
     "eval": Verb(
         "judging:evaluate", "RUN [FILE|--split val]", "evaluate best weights, on a run's data or yours", "run"
     ),
@@ -55,6 +56,9 @@ VERBS = {
         "forecasting:forecast", "RUN [FILE] [--horizon N]", "the steps to come, with bands, dates, a picture", "run"
     ),
     "bundle": Verb("bundling:bundle", "RUN [RUN …] [--out FOLDER]", "one folder with weights and a model card", "run"),
+    "export": Verb(
+        "exporting:export", "RUN [--format onnx]", "write its model as a file that runs without rnntrain", "run"
+    ),
     "verify": Verb("reliability:verify", "RUN…", "which checkpoints are whole, and which one a resume takes", "run"),
     "reproduce": Verb(
         "reliability:reproduce", "RUN [--steps N]", "train a run anew, aside, and compare all numbers to the bit", "run"
@@ -62,10 +66,17 @@ VERBS = {
     "replay": Verb(
         "reliability:replay", "RUN/nonfinite/STEP", "take a step again that was not finite: where does it begin", "run"
     ),
+    "serve": Verb("serving:serve", "RUN [--port N]", "answer requests over HTTP, with a page to try a model on", "run"),
     "diagnose": Verb(
         "trained:diagnose", "RUN", "how far back its gradients reach, in numbers, words and a picture", "run"
     ),
     "check": Verb("training:check", "[key=value …]", "check a config and its data without training", "config"),
+    "runs": Verb("listing:runs", "[RUN…] [key=value …]", "list runs, follow a live one, clean up", "run"),
+    "report": Verb("reports:report", "RUN…", "one HTML page that shows a run, or several beside each other", "run"),
+    "board": Verb("reports:board", "[RUN…]", "runs in TensorBoard, on this machine alone", "run"),
+    "find": Verb(
+        "finding:find", "lr|batch_size [key=value …]", "a learning rate or batch size to begin with", "config"
+    ),
     "data": Verb(
         "looking:data", "list|get|show [NAME]", "known data sets, getting them, and what is in them or in yours"
     ),

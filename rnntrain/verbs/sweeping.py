@@ -30,5 +30,8 @@ def sweep(arguments: list[str]) -> int:
     from rnntrain.sweeps.sweep import run_sweep
 
     plan = make_plan(options.overrides, options.config_dir, options.config_name)
-    run_sweep(plan, quiet=options.quiet)
+    study = run_sweep(plan, quiet=options.quiet)
+    from rnntrain.sweeps.outcome import outcome_lines
+
+    print("\n".join(outcome_lines(study)))
     return DONE

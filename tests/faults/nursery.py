@@ -15,6 +15,7 @@ import select
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -195,7 +196,8 @@ def _be_child(job: dict[str, Any], shared: mmap.mmap) -> None:
                 os.dup2(file, number)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         os.chdir(job.get("cwd", "."))
-        os.environ.update(job.get("env", {}))
+        os.environ.update({"TMPDIR": os.getcwd(), **job.get("env", {})})
+        tempfile.tempdir = None  # what the server has found before
         resource.setrlimit(resource.RLIMIT_AS, (LIMIT_MEMORY_BYTES, LIMIT_MEMORY_BYTES))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         sys.argv = ["rnntrain", *job.get("words", [job["do"]])]

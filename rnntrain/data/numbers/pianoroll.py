@@ -15,6 +15,7 @@ from rnntrain.data.bucketing import ordered_batches, pad, shuffled_batches
 from rnntrain.data.codecs import malformed
 from rnntrain.data.numbers.matlab import read_matlab
 from rnntrain.data.numbers.npz import check_names, read_npz, sequences, sha256_of
+from rnntrain.data.numbers.played import SAMPLE_RATE, play
 from rnntrain.data.places import resolve
 from rnntrain.errors import UserError
 from rnntrain.ranges import NonNegativeInt, PositiveInt
@@ -136,6 +137,10 @@ class PianoRoll(DataSet):
         pieces = self.pieces(split)
         for numbers in ordered_batches(_lengths(pieces), self.eval_batch_size):
             yield _batch([pieces[number] for number in numbers])
+
+    def sounds(self, split: str, number: int) -> dict[str, tuple[np.ndarray, int]]:
+        pieces = self._pieces[split][:number]
+        return {f"piece {place}": (play(piece, LOWEST_PITCH), SAMPLE_RATE) for place, piece in enumerate(pieces, 1)}
 
     def fingerprint(self) -> dict[str, Any]:
         return sha256_of(self._file) | {"splits": {split: len(self._pieces[split]) for split in self.splits}}

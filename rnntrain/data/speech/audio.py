@@ -170,6 +170,7 @@ class Audio(Utterances):
             self._rate = read_sound(first.path, first.name, self.stereo).sample_rate
         self._feature_settings()  # impossible ones are told before all is read
         self._digest, self._bytes = hashlib.sha256(), 0
+        self._entries = entries
         return entries
 
     def _take(self, codec: Codec) -> None:
@@ -245,6 +246,14 @@ class Audio(Utterances):
         if self.target == "text":
             return {}
         return dict(Counter(each.text for each in self._held[split]).most_common())
+
+    def sounds(self, split: str, number: int) -> dict[str, tuple[np.ndarray, int]]:
+        found = {}
+        for entry in self._entries.get(split, [])[:number]:
+            sound = read_sound(entry.path, entry.name, self.stereo)
+            samples_S = at_rate(sound, self._rate, entry.name, self.resample)
+            found[f"{entry.path.name}: {entry.text}"] = samples_S, self._rate
+        return found
 
     def fingerprint(self) -> dict[str, Any]:
         return {

@@ -208,6 +208,11 @@ class JoinedAudio(Audio):
             place += len(part)
         return samples_S
 
+    def sounds(self, split: str, number: int) -> dict[str, tuple[np.ndarray, int]]:
+        plans = self._plans(split, np.random.default_rng([EVAL_SEED, 0]))[:number]
+        recordings = self._recordings[split]
+        return {self._text(split, plan): (self._samples(recordings, plan), self._rate) for plan in plans}
+
     def fingerprint(self) -> dict[str, Any]:
         recordings = {split: len(its) for split, its in self._recordings.items()}
         return {"bytes": self._bytes, "sha256": self._digest.hexdigest(), "splits": recordings}

@@ -191,6 +191,14 @@ class Morse(Utterances):
         first = self._utterances("train", np.random.default_rng([0, 0, 0]), number)
         return [f"{each.name}: {each.text}" for each in first]
 
+    def sounds(self, split: str, number: int) -> dict[str, tuple[np.ndarray, int]]:
+        rng, rate = np.random.default_rng([EVAL_SEED, SPLIT_NUMBERS[split]]), self.settings.sample_rate
+        found = {}
+        for _ in range(number):
+            text, signal = self._message(split, rng)
+            found[text] = receive(text, signal, rate, rng), rate
+        return found
+
     def fingerprint(self) -> dict[str, Any]:
         texts = "\n".join(each.text for its in self._held.values() for each in its)
         return {

@@ -56,28 +56,30 @@ class BackwardPart {
  public:
   BackwardPart(const Sequence& s, const Gradients& g, int most_rows)
       : s_(s), g_(g), D_(s.D), H_(s.H), G_(Cell::GATES * s.H), E_(Cell::extra(s.H)), Hp_(padded(H_)),
-        Gp_(padded(G_)), Gs_(spread(G_)), steps_(chunk_steps(s.T, most_rows, G_)), sums_(G_, D_, H_, Cell::options(H_)),
+        Gp_(padded(G_)), Gs_(spread(G_)), C_(Cell::CELLS * s.H), Cp_(padded(C_)),
+        steps_(chunk_steps(s.T, most_rows, G_)), sums_(G_, D_, H_, Cell::options(H_)),
         size_state_(Scratch::rounded(static_cast<size_t>(most_rows) * Hp_)),
+        size_cells_(Scratch::rounded(static_cast<size_t>(most_rows) * Cp_)),
         size_now_(Scratch::rounded(static_cast<size_t>(most_rows) * Gp_)),
         size_chunk_(Scratch::rounded(static_cast<size_t>(most_rows) * steps_ * Gs_)),
         size_firsts_(Scratch::rounded(most_rows + 1)) {}
 
   const Sums& sums() const { return sums_; }
   size_t scratch_size() const {
-    return sums_.size + 2 * size_state_ + size_now_ + 2 * size_chunk_ + size_firsts_ +
+    return sums_.size + size_state_ + size_cells_ + size_now_ + 2 * size_chunk_ + size_firsts_ +
            OUTER_STEPS * LANES * TILE_VECTORS + Scratch::rounded(H_);
   }
 
   void run(Share rows, const float* packed_x, const float* packed_h, float* scratch) {
     begin_ = rows.begin, R_ = rows.end - rows.begin;
-    own_ = scratch, dh_ = own_ + sums_.size, dc_ = dh_ + size_state_, zeros_ = dc_ + size_state_;
+    own_ = scratch, dh_ = own_ + sums_.size, dc_ = dh_ + size_state_, zeros_ = dc_ + size_cells_;
     now_ = zeros_ + Scratch::rounded(H_), chunk_ = now_ + size_now_, other_chunk_ = chunk_ + size_chunk_;
     packed_right_ = other_chunk_ + size_chunk_;
     firsts_ = reinterpret_cast<int*>(packed_right_ + OUTER_STEPS * LANES * TILE_VECTORS);
     std::memset(own_, 0, sizeof(float) * (now_ - own_));
     for (int r = 0; r < R_; ++r) {
       if (g_.h_last) std::memcpy(dh_ + r * Hp_, g_.h_last + row(r) * H_, sizeof(float) * H_);
-      if (g_.c_last) std::memcpy(dc_ + r * Hp_, g_.c_last + row(r) * H_, sizeof(float) * H_);
+      if (g_.c_last) std::memcpy(dc_ + r * Cp_, g_.c_last + row(r) * C_, sizeof(float) * C_);
     }
     const int end = longest(s_, rows);
     for (int t0 = (end + steps_ - 1) / steps_ * steps_ - steps_; t0 >= 0; t0 -= steps_) {
@@ -99,7 +101,7 @@ class BackwardPart {
   void step(const float* packed, int t0, int t) {
     if constexpr (Cell::TWO_PRODUCTS) {
       for_rows(t0, t, Cell::backward_fresh);
-      multiply(R_, H_, H_, now_ + 2 * H_, Gp_, packed + second_product(H_), nullptr, 0, dc_, Hp_);
+      multiply(R_, H_, H_, now_ + 2 * H_, Gp_, packed + second_product(H_), nullptr, 0, dc_, Cp_);
       for_rows(t0, t, Cell::backward);
       multiply(R_, 2 * H_, H_, now_, Gp_, packed, dh_, Hp_, dh_, Hp_);
     } else {
@@ -117,8 +119,9 @@ class BackwardPart {
         continue;
       }
       const size_t at = row(r) * s_.T + t, here = static_cast<size_t>(firsts_[r] + t - t0) * Gs_;
-      function({H_, row(r), static_cast<size_t>(t), g_.y ? g_.y + at * H_ : zeros_, s_.gates + at * G_, s_.extra + at * E_, h_before(r, t),
-                t ? s_.extra + (at - 1) * E_ : s_.c0 + row(r) * H_, s_.y + at * H_, dh_ + r * Hp_, dc_ + r * Hp_,
+      function({H_, row(r), static_cast<size_t>(t), g_.y ? g_.y + at * H_ : zeros_, s_.gates + at * G_,
+                s_.extra + at * E_, h_before(r, t),
+                t ? s_.extra + (at - 1) * E_ : s_.c0 + row(r) * C_, s_.y + at * H_, dh_ + r * Hp_, dc_ + r * Cp_,
                 chunk_ + here, now, other_chunk_ + here, own_ + sums_.options},
                s_);
     }
@@ -168,15 +171,15 @@ class BackwardPart {
     for (int r = 0; r < R_; ++r) {
       if (g_.x) std::memset(g_.x + (row(r) * s_.T + valid(r)) * D_, 0, sizeof(float) * (s_.T - valid(r)) * D_);
       std::memcpy(g_.h0 + row(r) * H_, dh_ + r * Hp_, sizeof(float) * H_);
-      if (g_.c0) std::memcpy(g_.c0 + row(r) * H_, dc_ + r * Hp_, sizeof(float) * H_);
+      if (g_.c0) std::memcpy(g_.c0 + row(r) * C_, dc_ + r * Cp_, sizeof(float) * C_);
     }
   }
 
   const Sequence& s_;
   const Gradients& g_;
-  const int D_, H_, G_, E_, Hp_, Gp_, Gs_, steps_;
+  const int D_, H_, G_, E_, Hp_, Gp_, Gs_, C_, Cp_, steps_;
   const Sums sums_;
-  const size_t size_state_, size_now_, size_chunk_, size_firsts_;
+  const size_t size_state_, size_cells_, size_now_, size_chunk_, size_firsts_;
   int begin_ = 0, R_ = 0;
   float *own_ = nullptr, *dh_ = nullptr, *dc_ = nullptr, *zeros_ = nullptr, *now_ = nullptr, *chunk_ = nullptr;
   float *other_chunk_ = nullptr, *packed_right_ = nullptr;

@@ -7,15 +7,20 @@
 
 inline Vec relu(Vec x) { return x < 0.0f ? Vec{} : x; }  // NaN stays
 
-// GATES: how many blocks of H rows the weights have. SAME: what reaches the input's product and the state's has one
-// gradient. extra: numbers kept a step beside the gates. options: numbers of further weights.
-
-template <bool RELU>
-struct Rnn {
-  static constexpr int GATES = 1;
+// GATES: how many blocks of H rows the weights have. CELLS: how many blocks of H numbers the state has beside h; they
+// come first in what is kept as extra. SAME: what reaches the input's product and the state's has one gradient.
+// TWO_PRODUCTS: the second reads what `reset` leaves. extra: numbers kept a step beside the gates. options: numbers of
+// further weights.
+struct RecurrentCell {
+  static constexpr int CELLS = 1;
   static constexpr bool SAME = true, TWO_PRODUCTS = false;
   static constexpr int extra(int) { return 0; }
   static constexpr int options(int) { return 0; }
+};
+
+template <bool RELU>
+struct Rnn : RecurrentCell {
+  static constexpr int GATES = 1;
 
   static void forward(const Forward& f, const Sequence&) {
     over(f.H, [&](int j, auto n) {
@@ -37,11 +42,10 @@ struct Rnn {
 };
 
 // Keeps r, z, n, and as extra U_n h + c_n.
-struct Gru {
+struct Gru : RecurrentCell {
   static constexpr int GATES = 3;
-  static constexpr bool SAME = false, TWO_PRODUCTS = false;
+  static constexpr bool SAME = false;
   static constexpr int extra(int H) { return H; }
-  static constexpr int options(int) { return 0; }
 
   static void forward(const Forward& f, const Sequence&) {
     const int H = f.H;
@@ -83,11 +87,9 @@ struct Gru {
 };
 
 // The form of Cho et al., which resets before the product with U_n. Keeps r, z, n.
-struct GruResetBefore {
+struct GruResetBefore : RecurrentCell {
   static constexpr int GATES = 3;
-  static constexpr bool SAME = true, TWO_PRODUCTS = true;
-  static constexpr int extra(int) { return 0; }
-  static constexpr int options(int) { return 0; }
+  static constexpr bool TWO_PRODUCTS = true;
 
   static void reset(const Forward& f, const Sequence&) {
     const int H = f.H;
@@ -142,9 +144,8 @@ struct GruResetBefore {
 // Keeps its gates, and as extra c. Gates stand in the order i, f, g, o of PyTorch; with peepholes in the order
 // o, i, f, g, and the options are the weights from c to o, i and f.
 template <bool PEEPHOLE>
-struct Lstm {
+struct Lstm : RecurrentCell {
   static constexpr int GATES = 4;
-  static constexpr bool SAME = true, TWO_PRODUCTS = false;
   static constexpr int I = PEEPHOLE ? 1 : 0, F = I + 1, G = I + 2, O = PEEPHOLE ? 0 : 3;
   static constexpr int extra(int H) { return H; }
   static constexpr int options(int H) { return PEEPHOLE ? 3 * H : 0; }

@@ -6,7 +6,7 @@
 // forward.h and backward.h hold the two loops.
 //
 // A cell says what happens between the products (see cells.h). Shapes: x (B,T,D), weight_x (G,D), weight_h (G,H),
-// gates (B,T,G), extra (B,T,E), states (B,H); all of them contiguous.
+// gates (B,T,G), extra (B,T,E), h (B,H), c (B,C); all of them contiguous.
 
 #pragma once
 
@@ -98,7 +98,9 @@ inline size_t second_product(int H) { return Scratch::rounded(static_cast<size_t
 
 inline void pack_share(float* packed, const float* from, int K, int N, ptrdiff_t row_stride, ptrdiff_t column_stride,
                        int thread, int num_threads) {
-  for (int p = thread; p < num_panels(N); p += num_threads) pack_panel(packed, from, K, N, row_stride, column_stride, p);
+  for (int p = thread; p < num_panels(N); p += num_threads) {
+    pack_panel(packed, from, K, N, row_stride, column_stride, p);
+  }
 }
 
 inline int valid_steps(const Sequence& s, int row) {

@@ -89,3 +89,14 @@ inline Vec tanh_of(Vec x) {
   const Vec small = x + x * (s * p);
   return size < 0.625f ? small : (Vec)((Ints)large | sign_bit);
 }
+
+// log σ(x) = min(x, 0) - log(1 + u), u = e^-|x|, where the logarithm is 2 artanh(s), s = u / (2 + u) <= 1/3.
+inline Vec log_sigmoid(Vec x) {
+  const Vec u = exp_of((Vec)((Ints)x | (int32_t)0x80000000)), s = u / (2.0f + u), square = s * s;
+  Vec p = square * 0.0769230769f + 0.0909090909f;
+  p = p * square + 0.1111111111f;
+  p = p * square + 0.1428571429f;
+  p = p * square + 0.2f;
+  p = p * square + 0.3333333333f;
+  return (x > 0.0f ? Vec{} : x) - 2.0f * (s + s * (square * p));
+}

@@ -1,5 +1,4 @@
-// Recurrences without a product: h_t = a_t ⊙ h_{t-1} + b_t, over real or complex numbers, and the gated pool
-// h_t = f_t ⊙ h_{t-1} + (1 - f_t) ⊙ φ(v_t).
+// The linear recurrence h_t = a_t ⊙ h_{t-1} + b_t over real or complex numbers.
 
 #pragma once
 
@@ -24,26 +23,6 @@ struct ScanGradients {
   const float* h;
   float* a;  // as many numbers as a has; may be null
   float* b;
-  float* h0;
-};
-
-// Row (b, t) of the tensor x lies at x + b * x_row + t * x_step and holds H numbers; y is (B,T,H).
-struct Pool {
-  int64_t B, T, H, f_row, f_step, v_row, v_step;
-  int64_t candidate;  // φ: 0 the identity, 1 tanh, 2 x + 0.5 above zero and σ(x) below
-  float f_sign;       // f_t = σ(f_sign * f)
-  const float* f;
-  const float* v;
-  const float* h0;
-  float* y;
-};
-
-struct PoolGradients {
-  const float* y;
-  const float* h_last;
-  int64_t row, step;  // of the next two
-  float* f;
-  float* v;
   float* h0;
 };
 }
@@ -115,80 +94,6 @@ int run_scan_back(const Scan& s, const ScanGradients& g, int threads) {
       }
     }
     Number::conjugate_multiply_add(n, s.a + begin, g.b + begin, zeros + begin, g.h0 + begin);
-  });
-  return 0;
-}
-
-template <int CANDIDATE>
-inline Vec candidate(Vec v) {
-  if (CANDIDATE == 1) return tanh_of(v);
-  if (CANDIDATE == 2) return v >= 0.0f ? v + 0.5f : sigmoid(v);
-  return v;
-}
-
-// σ(x) and σ(-x), each to its own last bit.
-struct Gate {
-  Vec keep, take;
-  explicit Gate(Vec x) {
-    const Vec e = exp_of(-x);
-    keep = 1.0f / (1.0f + e), take = e * keep;
-  }
-};
-
-// φ'(v), given φ(v).
-template <int CANDIDATE>
-inline Vec slope(Vec v, Vec value) {
-  if (CANDIDATE == 1) return 1.0f - value * value;
-  if (CANDIDATE == 2) return v >= 0.0f ? fill(1.0f) : value * (1.0f - value);
-  return fill(1.0f);
-}
-
-template <int CANDIDATE>
-int run_pool(const Pool& s, int threads) {
-  in_parallel(threads, [&](int thread, int num_threads) {
-    const Share rows(static_cast<int>(s.B), thread, num_threads);
-    for (int64_t b = rows.begin; b < rows.end; ++b) {
-      const float* before = s.h0 + b * s.H;
-      for (int64_t t = 0; t < s.T; ++t) {
-        const float *f = s.f + b * s.f_row + t * s.f_step, *v = s.v + b * s.v_row + t * s.v_step;
-        float* y = s.y + (b * s.T + t) * s.H;
-        over(static_cast<int>(s.H), [&](int j, auto n) {
-          const Vec fresh = candidate<CANDIDATE>(load(v + j, n));
-          const Gate gate(s.f_sign * load(f + j, n));
-          store(y + j, gate.keep * load(before + j, n) + gate.take * fresh, n);
-        });
-        before = y;
-      }
-    }
-  });
-  return 0;
-}
-
-template <int CANDIDATE>
-int run_pool_back(const Pool& s, const PoolGradients& g, int threads) {
-  in_parallel(threads, [&](int thread, int num_threads) {
-    const Share rows(static_cast<int>(s.B), thread, num_threads);
-    for (int64_t b = rows.begin; b < rows.end; ++b) {
-      float* dh = g.h0 + b * s.H;  // holds the gradient that comes from later steps
-      if (g.h_last) {
-        std::memcpy(dh, g.h_last + b * s.H, sizeof(float) * s.H);
-      } else {
-        std::memset(dh, 0, sizeof(float) * s.H);
-      }
-      for (int64_t t = s.T - 1; t >= 0; --t) {
-        const int64_t f_at = b * s.f_row + t * s.f_step, v_at = b * s.v_row + t * s.v_step;
-        const int64_t at = b * g.row + t * g.step, y_at = (b * s.T + t) * s.H;
-        const float *before = t ? s.y + y_at - s.H : s.h0 + b * s.H, *dy = g.y ? g.y + y_at : nullptr;
-        over(static_cast<int>(s.H), [&](int j, auto n) {
-          const Vec v = load(s.v + v_at + j, n), fresh = candidate<CANDIDATE>(v);
-          const Gate gate(s.f_sign * load(s.f + f_at + j, n));
-          const Vec d = dy ? load(dh + j, n) + load(dy + j, n) : load(dh + j, n);
-          store(g.f + at + j, s.f_sign * d * (load(before + j, n) - fresh) * gate.keep * gate.take, n);
-          store(g.v + at + j, d * gate.take * slope<CANDIDATE>(v, fresh), n);
-          store(dh + j, d * gate.keep, n);
-        });
-      }
-    }
   });
   return 0;
 }

@@ -1,0 +1,39 @@
+"""The page of experiments says what the recipes and the benchmarks say."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from types import ModuleType
+
+import pytest
+from commandline import REPOSITORY
+
+
+@pytest.fixture(scope="module")
+def gallery() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("make_gallery", REPOSITORY / "scripts" / "make_gallery.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_page_is_up_to_date(gallery: ModuleType) -> None:
+    written = gallery.PAGE.read_text(encoding="utf-8")
+    assert written == gallery.page(), "run python scripts/make_gallery.py"
+
+
+def test_every_recipe_has_a_section_and_every_number_its_row(gallery: ModuleType) -> None:
+    page = gallery.page()
+    names = {path.stem for path in (REPOSITORY / "configs" / "experiment").glob("*.yaml")}
+    assert set(re.findall("^### (.+)$", page, re.MULTILINE)) == names
+    assert set(gallery.results()) <= names
+
+
+def test_pictures_that_are_named_are_there_and_small(gallery: ModuleType) -> None:
+    named = re.findall(r"\]\(([^)#]+\.png)\)", gallery.page())
+    assert named
+    sizes = [(REPOSITORY / "docs" / name).stat().st_size for name in named]
+    assert max(sizes) < 300_000
