@@ -20,6 +20,7 @@ from rnntrain import commands
 from rnntrain.batch import Batch
 from rnntrain.build import Experiment
 from rnntrain.checkpoint import find_checkpoints, load_checkpoint
+from rnntrain.data.shards import Shard
 from rnntrain.errors import Interrupted, NonFiniteError, UserError
 from rnntrain.generators import restore_generators
 from rnntrain.guard import non_finite_values
@@ -356,10 +357,11 @@ def test_data_that_holds_it_is_said_to_at_once(text: Path, monkeypatch: pytest.M
     spoil(monkeypatch, (9,))
     following = Trainer._next_batch
 
-    def holed(self: Trainer) -> Batch:
-        batch = replace(following(self), context=torch.tensor([1.0, math.nan]))
+    def holed(self: Trainer) -> Shard:
+        shard = following(self)
+        batch = replace(shard.batch, context=torch.tensor([1.0, math.nan]))
         self._origin.batches[-1] = batch
-        return batch
+        return shard._replace(batch=batch)
 
     monkeypatch.setattr(Trainer, "_next_batch", holed)
     message = r"the data itself is not finite \(context: 1 of 2 values, the first at \[1\]\).* Mend the data"
