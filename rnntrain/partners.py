@@ -14,7 +14,8 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from types import FrameType
+from typing import Any, NamedTuple
 
 LOOK_SECONDS = 0.5
 # After which a process ends that has not noticed by itself that another has died.
@@ -44,6 +45,7 @@ class Partners:
         self._all: list[Partner] = []
         self._rank = 0
         self._unwatched = threading.Event()
+        self._previous: Any = signal.SIG_DFL
 
     @staticmethod
     def own(rank: int) -> list[int | str]:
@@ -55,12 +57,16 @@ class Partners:
         self._all = [Partner(int(number), int(process), str(host)) for number, process, host in told]
         self._rank = rank
         self._unwatched = threading.Event()
+        if threading.current_thread() is threading.main_thread():
+            self._previous = signal.signal(signal.SIGTERM, self._told_to_end)
         if len(self._all) > 1:
             threading.Thread(target=self._watch, args=(os.getppid(),), name="partners", daemon=True).start()
 
     def leave(self) -> None:
         """Look after nobody any more."""
         self._unwatched.set()
+        if self._all and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, self._previous)
         self._all = []
 
     def let_first_go(self) -> None:
@@ -88,6 +94,13 @@ class Partners:
             )
         return "another process has ended; the run stands at its last checkpoint: go on with `rnntrain resume`"
 
+    def _told_to_end(self, number: int, frame: FrameType | None) -> None:
+        """End as by default, where the run does not wait for signals; say who has ended before, if one has."""
+        if dead := self._gone():
+            os.write(2, f"rnntrain: error: {self._ended(dead)}\n".encode())
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+
     def _gone(self) -> list[Partner]:
         return [partner for partner in self._all if partner.rank != self._rank and partner.gone()]
 
@@ -103,7 +116,7 @@ class Partners:
         unwatched, by_torchrun = self._unwatched, "TORCHELASTIC_RUN_ID" in os.environ
         while not unwatched.wait(LOOK_SECONDS):
             if by_torchrun and os.getppid() != parent:
-                if callable(signal.getsignal(signal.SIGTERM)):  # it trains: it saves and ends
+                if signal.getsignal(signal.SIGTERM) != self._told_to_end:  # it trains: it saves and ends
                     os.kill(os.getpid(), signal.SIGTERM)
                 self._end_after(SAVING_SECONDS, unwatched, "torchrun has ended; so does this process")
             if dead := self._gone():

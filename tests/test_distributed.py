@@ -187,3 +187,17 @@ def test_a_run_goes_on_with_another_number_of_processes(
     assert together_work.train_run(str(text), {**changes, "run.name": "more"}, 5) == {"ended": "Interrupted"}
     more = together.call("resume_run", str(run_of(text, "more").path), [])
     agree(alone, [fewer, more[0], {**more[1], "writes": True}], 1e-4)
+
+
+@pytest.mark.parametrize("policy", ["skip", "rollback"])
+def test_all_processes_leave_the_same_update_out(policy: str, text: Path, together: Together) -> None:
+    changes = {**RUN, "model.dropout": 0.0, "trainer.on_nonfinite": policy}
+    alone = together_work.train_with_a_bad_step(str(text), {**changes, "run.name": f"{policy}-alone"}, 6)
+    first, second = together.call("train_with_a_bad_step", str(text), {**changes, "run.name": policy}, 6)
+    agree(alone, [first, {**second, "writes": True}], 1e-4)
+
+
+def test_the_first_process_has_the_clock(text: Path, together: Together) -> None:
+    changes = {"trainer.max_steps": 5, "trainer.max_minutes": 10.0}
+    assert together.call("fit_by_the_clock", str(text), changes, [0.0, 99.0]) == [["max_steps", 5]] * 2
+    assert together.call("fit_by_the_clock", str(text), changes, [99.0, 0.0]) == [["max_minutes", 1]] * 2

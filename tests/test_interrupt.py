@@ -23,8 +23,8 @@ def _no_fsync(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.fsync", lambda descriptor: None)
 
 
-def test_three_signals_are_known() -> None:
-    assert {signal.Signals(number).name for number in SIGNALS} == {"SIGINT", "SIGTERM", "SIGUSR1"}
+def test_the_signals_of_people_and_clusters_are_known() -> None:
+    assert {signal.Signals(number).name for number in SIGNALS} == {"SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2"}
 
 
 @pytest.mark.parametrize("place", ["_next_batch", "_update", "_log", "_evaluate_and_keep_best"])

@@ -15,6 +15,7 @@ from training import CELLS, Notes, make_config
 from rnntrain import commands, distributed
 from rnntrain.build import Experiment, build
 from rnntrain.errors import Followed, Interrupted, UserError
+from rnntrain.guard import Guard
 from rnntrain.recorder import Follower, Recorder
 from rnntrain.settings import DeviceSettings
 from rnntrain.tasks.base import carry_nothing
@@ -85,6 +86,30 @@ def train_run(path: str, changes: dict[str, Any], stop_at: int | None = None) ->
 
 def resume_run(folder: str, overrides: list[str]) -> dict[str, Any]:
     return _of_run(commands.resume(Path(folder), overrides, quiet=True))
+
+
+def train_with_a_bad_step(path: str, changes: dict[str, Any], step: int) -> dict[str, Any]:
+    """Train a whole run of which the guard keeps one update away."""
+    problem = Guard.problem
+
+    def problem_or_made_up(self: Guard, *seen: Any) -> str | None:
+        calls.append(1)
+        return "made up" if len(calls) == step else problem(self, *seen)
+
+    calls: list[int] = []
+    Guard.problem = problem_or_made_up  # type: ignore[method-assign]
+    try:
+        return _of_run(commands.train(make_config(Path(path), changes), quiet=True))
+    finally:
+        Guard.problem = problem  # type: ignore[method-assign]
+
+
+def fit_by_the_clock(path: str, changes: dict[str, Any], minutes: list[float]) -> list[Any]:
+    """Train with clocks that show so many minutes in each process; return why and where it ended."""
+    with distributed.joined(cpu):
+        trainer = build(make_config(Path(path), changes)).trainer
+        trainer._own_seconds = lambda: 60.0 * minutes[distributed.rank()]  # type: ignore[method-assign]
+        return [trainer.fit(), trainer.step]
 
 
 def gather_trees() -> list[Any]:
