@@ -4,6 +4,7 @@
 >>> trained = rnntrain.train("data=text", "data.path=my.txt", "trainer.max_steps=500")  # doctest: +SKIP
 >>> run = rnntrain.load(trained.run.path)  # doctest: +SKIP
 >>> print(run.sample("Once upon", length=200))  # doctest: +SKIP
+>>> records = rnntrain.load("spam-model").predict(["Call now to claim your prize!"])  # doctest: +SKIP
 """
 
 from __future__ import annotations
@@ -44,7 +45,11 @@ def train(*overrides: str, config_dir: str | Path | None = None, quiet: bool = F
 
 
 def load(path: str | Path, *overrides: str) -> Loaded:
-    """Load the model of a run with its best weights."""
+    """Load the model of a run or a bundle with its best weights, wherever it was trained.
+
+    Raises:
+        rnntrain.errors.UserError: if it is neither, or damaged; of plugins, until `overrides` names them.
+    """
     from rnntrain import using
 
     return using.load(path, overrides)

@@ -49,6 +49,11 @@ class Batch:
         taken = {f.name: value[index_B] for f in fields(self) if (value := getattr(self, f.name)) is not None}
         return replace(self, **taken)
 
+    def stretch(self, start: int, stop: int) -> Batch:
+        """Return the rows from `start` up to `stop`, which share their memory with these."""
+        taken = {f.name: value[start:stop] for f in fields(self) if (value := getattr(self, f.name)) is not None}
+        return replace(self, **taken)
+
     @property
     def batch_size(self) -> int:
         return self.inputs.shape[0]

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from rnntrain import distributed
 from rnntrain.config import Component, Config
 from rnntrain.data.base import Codec, DataSet
 from rnntrain.data.first_batches import FirstBatches
@@ -56,7 +57,7 @@ def build(config: Config, *, codec: Codec | None = None, watcher: Watcher | None
     threads = set_threads(config.top.threads)
     library.choose(config.top.kernels)
     keep_freed_memory()
-    device = choose_device(config.device, config.top.precision)
+    device = choose_device(distributed.local_device(config.device), config.top.precision)
     data: DataSet = config.data.build()
     data.load(codec)
     if config.trainer.overfit_batches is not None:
@@ -83,7 +84,14 @@ def build(config: Config, *, codec: Codec | None = None, watcher: Watcher | None
         seed=config.top.seed,
         watcher=watcher,
     )
+    _seed_apart(config.top.seed, distributed.rank())
     return Experiment(config, device, threads, library.chosen(), data, task, model, trainer)
+
+
+def _seed_apart(seed: int, rank: int) -> None:
+    """Let each of several processes draw dropout masks of its own, once all have drawn the same weights."""
+    if rank:
+        set_seeds((seed + rank * 0x9E3779B9) % 2**63, torch.are_deterministic_algorithms_enabled())
 
 
 def build_model(config: Config, task: Task, codec: Codec) -> SequenceModel:

@@ -7,7 +7,20 @@ import os
 import sys
 from collections.abc import Sequence
 
-from rnntrain.errors import DONE, INTERRUPTED, OUR_FAULT, USER_MISTAKE, Interrupted, NonFiniteError, UserError, closest
+from rnntrain.errors import (
+    DONE,
+    INTERRUPTED,
+    OUR_FAULT,
+    USER_MISTAKE,
+    Finished,
+    Followed,
+    Interrupted,
+    NonFiniteError,
+    PartnerLost,
+    UserError,
+    closest,
+)
+from rnntrain.out_of_memory import memory_explained
 from rnntrain.verbs import VERBS, usage
 
 KILLED_BY_CTRL_C = 130
@@ -22,13 +35,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal without Unicode shows question marks
     try:
-        code = _dispatch(arguments)
+        with memory_explained():
+            code = _dispatch(arguments)
         sys.stdout.flush()
         return code
     except (UserError, NonFiniteError) as error:
         return _end(error, debug, f"rnntrain: error: {error}", USER_MISTAKE)
     except Interrupted as error:
         return _end(None, debug, f"rnntrain: {error}", INTERRUPTED)
+    except PartnerLost as error:
+        return _end(error, debug, f"rnntrain: error: {error}", OUR_FAULT)
+    except Finished as done:
+        print(f"rnntrain: {done}")
+        return DONE
+    except Followed as end:
+        return end.code
     except KeyboardInterrupt:
         return _end(None, debug, "rnntrain: stopped at once; a run's last checkpoint stands", KILLED_BY_CTRL_C)
     except BrokenPipeError:  # the reader of our output has gone, as `| head` does
@@ -45,8 +66,16 @@ def _end(error: BaseException | None, debug: bool, message: str, code: int) -> i
         import traceback
 
         traceback.print_exception(error)
+    if _is_follower():
+        message = f"[process {os.environ['RANK']}] {message}"
     print(_on_one_line(message), file=sys.stderr)
     return code
+
+
+def _is_follower() -> bool:
+    """Say whether this is one of several processes, and not the first."""
+    rank = os.environ.get("RANK", "")
+    return rank.isdecimal() and int(rank) > 0
 
 
 def _on_one_line(text: str) -> str:

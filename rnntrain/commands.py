@@ -4,28 +4,30 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from rnntrain import config as configs
+from rnntrain import distributed
 from rnntrain.build import Experiment, build
 from rnntrain.bundling.seal import refuse_bundle
 from rnntrain.checkpoint import CheckpointWriteError, checkpoint_name, load_checkpoint
 from rnntrain.config import Config
 from rnntrain.contained import check_contained
 from rnntrain.durable import remove_stale
-from rnntrain.errors import Interrupted, NonFiniteError, UserError
+from rnntrain.errors import Finished, Interrupted, NonFiniteError, UserError
 from rnntrain.evaluation import evaluate_finally
+from rnntrain.following import follow
 from rnntrain.gradient_log import GradientLog
 from rnntrain.interrupt import StopRequests
+from rnntrain.job import run_of_this_job
 from rnntrain.logger import Logger
-from rnntrain.looking_closer import SOUNDS, last_pictures, learnt_vectors, looking_closer
+from rnntrain.looking_closer import last_pictures, leave_sounds_and_vectors, looking_closer
 from rnntrain.metrics_file import truncate_after_step
 from rnntrain.native import library
 from rnntrain.optim import load_weights
 from rnntrain.out_of_memory import OutOfMemory, memory_explained
-from rnntrain.projector import write_embeddings
 from rnntrain.recorded import (
     as_it_began,
     bits_depend_on,
@@ -53,11 +55,16 @@ RESUMABLE = ("trainer.", "device", "threads", "kernels", "plugins", "data.path",
 
 @dataclass
 class Trained:
-    """A run that has come to its end, with the model in memory."""
+    """A run that has come to its end, with the model in memory.
+
+    Attributes:
+        writes: True in the one process that writes the run, of those that trained it together.
+    """
 
     run: RunDir
     experiment: Experiment
     summary: Summary
+    writes: bool = True
 
 
 # -- training ---
@@ -73,22 +80,46 @@ def train(config: Config, *, quiet: bool = False, stop: StopRequests | None = No
         UserError: for what the user can mend.
         Interrupted: after a signal; the run has been saved.
     """
-    with memory_explained():
-        experiment = build(config)
-        if config.top.threads == "auto":
-            experiment.threads = fastest_threads(experiment.trainer, config.top.precision)
-    settings = config.run
+    with distributed.joined(lambda: config.device):
+        before = distributed.from_first(lambda: _begun_before(config))
+        if before is not None:
+            return _resume(RunDir(Path(before)), (), quiet=quiet, strict=False, stop=stop)
+        with memory_explained():
+            experiment = build(config)
+            if config.top.threads == "auto":
+                experiment.threads = fastest_threads(experiment.trainer, config.top.precision)
+        distributed.check_alike({"config": config.plain, "data": experiment.data.fingerprint()})
+        run = RunDir(Path(distributed.from_first(lambda: str(_new_run(experiment).path))))
+        with _written_by_first(run):
+            distributed.from_first(lambda: _note_start(run, experiment))
+            return _run_to_end(experiment, run, resumed_at=None, quiet=quiet, stop=stop)
+
+
+def _begun_before(config: Config) -> str | None:
+    run = run_of_this_job(config)
+    if run is not None and has_ended(run):
+        raise Finished(f"{run.path}: has come to its end before")
+    return None if run is None else str(run.path)
+
+
+def _new_run(experiment: Experiment) -> RunDir:
+    settings = experiment.config.run
     _check_room(experiment, Path(settings.root if settings.dir is None else settings.dir))
-    run = create_run(
+    return create_run(
         Path(settings.root),
         str(settings.group),
         settings.name,
         None if settings.dir is None else Path(settings.dir),
     )
-    with run.lock():
-        bits = bits_depend_on(experiment)
-        record_start(run, configs.to_yaml(config.plain), experiment.data.fingerprint(), bits_depend_on=bits)
-        return _run_to_end(experiment, run, resumed_at=None, quiet=quiet, stop=stop)
+
+
+def _note_start(run: RunDir, experiment: Experiment) -> None:
+    text, bits = configs.to_yaml(experiment.config.plain), bits_depend_on(experiment)
+    record_start(run, text, experiment.data.fingerprint(), bits_depend_on=bits)
+
+
+def _written_by_first(run: RunDir) -> AbstractContextManager[None]:
+    return run.lock() if distributed.rank() == 0 else nullcontext()
 
 
 def resume(
@@ -113,30 +144,50 @@ def resume(
     """
     run = open_run(path)
     refuse_bundle(run.path)
-    with run.lock():
-        check_contained(run)
-        remove_stale(run.path)
-        remove_stale(run.nonfinite)
-        config = as_it_began(run, config_of(run, overrides, RESUMABLE))
-        checkpoint = None if was_never_saved(run) else latest_checkpoint(run)
-        tree = None if checkpoint is None else load_checkpoint(checkpoint)
+    with distributed.joined(lambda: _contained_config(run, overrides).device):
+        return _resume(run, overrides, quiet=quiet, strict=strict, stop=stop)
+
+
+def _contained_config(run: RunDir, overrides: Sequence[str]) -> Config:
+    check_contained(run)
+    return config_of(run, overrides, RESUMABLE)
+
+
+def _resume(run: RunDir, overrides: Sequence[str], *, quiet: bool, strict: bool, stop: StopRequests | None) -> Trained:
+    with _written_by_first(run):
+        checkpoint = distributed.from_first(lambda: _newest(run))
+        config = as_it_began(run, _contained_config(run, overrides))
+        tree = None if checkpoint is None else load_checkpoint(Path(checkpoint))
         with memory_explained():
             experiment = build(config, codec=None if tree is None else codec_of(config, tree))
+        distributed.check_alike({"config": config.plain, "data": experiment.data.fingerprint()})
         inexact = changes_of_bits(run, experiment)
         if checkpoint is not None and tree is not None:
-            inexact = [*inexact, *restore(experiment, tree, checkpoint)]
-        _refuse_if_ended(run, experiment)
-        _check_room(experiment, run.checkpoints)
-        if strict and (inexact := [*inexact, *_follows_the_clock(experiment)]):
-            raise UserError(f"{run.path}: --strict: {'; '.join(inexact)}. Mend that, or go on without --strict")
-        for line in inexact:
-            warn(line)
-        truncate_after_step(run.metrics, experiment.trainer.step)
-        drop_texts_after(run.texts, experiment.trainer.step)
-        bits = bits_depend_on(experiment)
-        before = config_before(run, config)
-        record_resume(run, configs.to_yaml(config.plain), experiment.trainer.step, bits, before)
+            inexact = [*inexact, *restore(experiment, tree, Path(checkpoint))]
+        distributed.from_first(lambda: _note_resume(run, experiment, inexact, strict))
         return _run_to_end(experiment, run, resumed_at=experiment.trainer.step, quiet=quiet, stop=stop)
+
+
+def _newest(run: RunDir) -> str | None:
+    """Return the newest checkpoint; None of a run that was killed before its first."""
+    check_contained(run)
+    for folder in (run.path, run.checkpoints, run.nonfinite):
+        remove_stale(folder)
+    return None if was_never_saved(run) else str(latest_checkpoint(run))
+
+
+def _note_resume(run: RunDir, experiment: Experiment, inexact: list[str], strict: bool) -> None:
+    _refuse_if_ended(run, experiment)
+    _check_room(experiment, run.checkpoints)
+    if strict and (inexact := [*inexact, *_follows_the_clock(experiment)]):
+        raise UserError(f"{run.path}: --strict: {'; '.join(inexact)}. Mend that, or go on without --strict")
+    for line in inexact:
+        warn(line)
+    step, config = experiment.trainer.step, experiment.config
+    truncate_after_step(run.metrics, step)
+    drop_texts_after(run.texts, step)
+    before = config_before(run, config)
+    record_resume(run, configs.to_yaml(config.plain), step, bits_depend_on(experiment), before)
 
 
 def _check_room(experiment: Experiment, folder: Path) -> None:
@@ -169,6 +220,10 @@ def _run_to_end(
     experiment: Experiment, run: RunDir, *, resumed_at: int | None, quiet: bool, stop: StopRequests | None
 ) -> Trained:
     trainer, config = experiment.trainer, experiment.config
+    if distributed.rank() > 0:
+        summary = _summarise(experiment, "finished", "", {})
+        follow(experiment, run, summary)
+        return Trained(run, experiment, summary, writes=False)
     recorder = recorder_of(experiment, run, resumed_at=resumed_at, quiet=quiet)
     logger = recorder.logger
     trainer.watcher = looking_closer(recorder, logger, run, config.top.diagnose)
@@ -177,20 +232,21 @@ def _run_to_end(
         with stop or StopRequests() as requests:
             requests.stop_after(config.trainer.stop_after_minutes)
             reason = trainer.fit(requests.reason)
-        if requests.reason() is not None:
+        if distributed.agreed(requests.reason()) is not None:
             write_summary(run, _summarise(experiment, requests.status, reason, {}).to_json())
-            raise Interrupted(f"{reason}: saved at step {trainer.step:,}; go on with: rnntrain resume {_quoted(run)}")
+            text = f"{reason}: saved at step {trainer.step:,}; go on with: rnntrain resume {_quoted(run)}"
+            raise Interrupted(text, reason)
         trainer.finish()
         if config.trainer.restore_best and trainer.best.value is not None:
             load_weights(experiment.model, load_checkpoint(best_checkpoint(run.checkpoints))["trainer"])
         elif trainer.average is not None:
             trainer.average.swap()
+        distributed.copy_from_first(list(experiment.model.parameters()))
         summary = _summarise(experiment, "finished", reason, {})
         pictures = evaluate_finally(experiment, summary) | last_pictures(experiment)
         logger.pictures(trainer.step, {title: draw() for title, draw in pictures.items()}, run.pictures)
         logger.texts(trainer.step, summary.texts, final=True)
-        logger.sounds(trainer.step, experiment.data.sounds("val", SOUNDS))
-        write_embeddings(run.tensorboard, learnt_vectors(experiment))
+        leave_sounds_and_vectors(experiment, logger, run)
         logger.hyperparameters(configs.flatten(config.plain), summary.metrics)
         write_summary(run, summary.to_json())
     return Trained(run, experiment, summary)

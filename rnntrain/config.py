@@ -262,6 +262,8 @@ def _check_run(run: RunSettings) -> None:
     for key, name in (("run.group", run.group), ("run.name", run.name)):
         if name is not None:
             check_name(key, name)
+    if run.resume and run.name is None and run.dir is None:
+        raise UserError("run.resume=true: which run is not said; set run.name or run.dir")
 
 
 def _check_rules(config: Config) -> None:

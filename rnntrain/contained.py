@@ -21,7 +21,7 @@ def check_contained(run: RunDir) -> None:
         UserError: names the first.
     """
     _check(run.metrics, "file")
-    for folder in (run.tensorboard, run.pictures, run.checkpoints):
+    for folder in (run.tensorboard, run.pictures, run.checkpoints, run.nonfinite):
         check_folder(folder)
 
 

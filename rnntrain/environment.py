@@ -20,6 +20,7 @@ def environment() -> dict[str, Any]:
     import numpy
     import torch
 
+    from rnntrain import distributed, job
     from rnntrain.native import library
 
     here = _working_directory()
@@ -35,6 +36,8 @@ def environment() -> dict[str, Any]:
             "capability": torch.backends.cpu.get_cpu_capability(),
             "cores": os.cpu_count(),
         },
+        "processes": distributed.world_size(),
+        "job": job.names(),
         "threads": torch.get_num_threads(),
         "interop_threads": torch.get_num_interop_threads(),
         "kernels": library.chosen(),

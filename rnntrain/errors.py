@@ -19,7 +19,35 @@ class UserError(Exception):
 
 
 class Interrupted(Exception):
-    """The run was asked to stop; it has been saved and `rnntrain resume` continues it."""
+    """The run was asked to stop; it has been saved and `rnntrain resume` continues it.
+
+    Attributes:
+        reason: the name of the signal that came, or what else asked.
+    """
+
+    def __init__(self, message: str = "", reason: str | None = None) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class Followed(Exception):
+    """The first of several processes has said what there is to say; the others end without a word.
+
+    Attributes:
+        code: the exit code.
+    """
+
+    def __init__(self, code: int = USER_MISTAKE) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+class Finished(Exception):
+    """The run that the command is to go on with has come to its end: there is nothing left to do."""
+
+
+class PartnerLost(Exception):
+    """Another of the processes that train one model has ended or hangs: one line that says which."""
 
 
 def closest(word: str, choices: list[str]) -> str:

@@ -11,16 +11,22 @@ from contextlib import suppress
 from types import FrameType, TracebackType
 from typing import Any, Literal
 
-SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name))
+# By SIGUSR1 or SIGUSR2 a cluster says that it will soon take the machine back.
+_NAMES = ("SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2")
+SIGNALS = tuple(getattr(signal, name) for name in _NAMES if hasattr(signal, name))
 
 
 class StopRequests:
     """Within this context the signals that ask a program to stop are remembered; `reason` says which came.
 
     Signals can only be caught in the main thread; in any other, none is.
+
+    Args:
+        quiet: say nothing when one comes.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, quiet: bool = False) -> None:
+        self._quiet = quiet
         self._deadline = math.inf
         self._received: str | None = None
         self._asked: tuple[str, Literal["interrupted", "pruned"]] | None = None
@@ -66,5 +72,7 @@ class StopRequests:
             raise KeyboardInterrupt
         self._received = signal.Signals(number).name
         # Not print: the signal may have come in the middle of one, and a stream must not be entered twice.
+        if self._quiet:
+            return
         with suppress(OSError):
             os.write(2, b"\nStopping after this step and saving; once more stops at once.\n")

@@ -4,12 +4,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+from tqdm import tqdm
 
 from rnntrain.batch import Batch
 from rnntrain.cells.base import State
@@ -92,6 +94,7 @@ def judge(
     carry: Carry = carry_nothing,
     autocast: Callable[[], AbstractContextManager[object]] | None = None,
     each_row: bool = True,
+    progress: bool = False,
 ) -> Judged:
     """Answer labelled batches once and take the answers into metrics, as a split is evaluated in training.
 
@@ -99,13 +102,15 @@ def judge(
         carry: what of the state reaches the next batch.
         autocast: the arithmetic of the forward pass.
         each_row: also keep what each row adds, for intervals and tables.
+        progress: show a bar on standard error, where that is a terminal.
     """
+    bar = tqdm(batches, unit=" batches", file=sys.stderr, disable=None if progress else True, leave=False)
     device = next(model.parameters()).device
     parts: list[Mapping[str, np.ndarray]] = []
     lengths: list[np.ndarray] = []
     state: State = None
     with evaluating(model):
-        for batch in batches:
+        for batch in bar:
             batch = batch.to(device)
             with autocast() if autocast is not None else torch.no_grad():
                 output, state = task.infer(model, batch, state)

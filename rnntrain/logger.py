@@ -97,7 +97,9 @@ class Logger:
         if self._texts_path is not None and texts:
             append_texts(self._texts_path, step, texts, final)
         for title, text in texts.items():
-            self._tensorboard().add_text(title, "    " + text.replace("\n", "\n    "), step)
+            self._tensorboard().add_text(
+                f"final/{title}" if final else title, "    " + text.replace("\n", "\n    "), step
+            )
 
     def pictures(self, step: int, pictures: Mapping[str, Figure], folder: Path | None = None) -> None:
         """Write pictures by title to TensorBoard, and as PNG files into `folder`."""
@@ -210,8 +212,10 @@ class Logger:
         if self._writer is None:  # imported here, so that the first step does not wait for it
             from torch.utils.tensorboard import SummaryWriter
 
+            is_first = not any(self._tensorboard_dir.glob("*tfevents*"))
             self._writer = SummaryWriter(str(self._tensorboard_dir), purge_step=self._purge_step)
-            self._writer.add_custom_scalars(LAYOUT)
+            if is_first:  # it stands once, however often a run is resumed
+                self._writer.add_custom_scalars(LAYOUT)
         return self._writer
 
     def _line(self, text: str) -> None:

@@ -7,6 +7,7 @@ import numpy as np
 from rnntrain.build import Experiment
 from rnntrain.logger import Logger
 from rnntrain.metrics import Picture
+from rnntrain.projector import write_embeddings
 from rnntrain.run import RunDir
 from rnntrain.watcher import Watcher
 
@@ -33,6 +34,13 @@ def last_pictures(experiment: Experiment) -> dict[str, Picture]:
     from rnntrain.gradient_log import diagnose_trainer, picture
 
     return {"gradients by lag": picture(diagnose_trainer(experiment.trainer))}
+
+
+def leave_sounds_and_vectors(experiment: Experiment, logger: Logger, run: RunDir) -> None:
+    """Write what TensorBoard alone can show of a run's end: examples to listen to, and what was learnt of tokens."""
+    if "val" in experiment.data.splits:
+        logger.sounds(experiment.trainer.step, experiment.data.sounds("val", SOUNDS))
+    write_embeddings(run.tensorboard, learnt_vectors(experiment))
 
 
 def learnt_vectors(experiment: Experiment) -> dict[str, tuple[list[str], np.ndarray]]:

@@ -39,6 +39,14 @@ class Metrics(ABC):
     def compute(self) -> dict[str, float]:
         """Return the metrics by name."""
 
+    def sums(self) -> list[Sum]:
+        """Return all sums that `compute` reads, in an order that depends on the task and its codec alone.
+
+        Several processes that each see a part of a split add these up, and every one of them then computes the metrics
+        of all of it. What pictures show may be of this process's part.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not say what it sums up, so only one process can use it")
+
     def pictures(self) -> dict[str, Picture]:
         """Return what is better seen than told of the pass, such as a confusion matrix, by title."""
         return {}
@@ -61,13 +69,21 @@ class Metrics(ABC):
 
 
 class Sum:
-    """A running sum in float64, kept on the device of what is added."""
+    """A running sum of numbers or of arrays of one shape, in float64, kept on the device of what is added.
+
+    Attributes:
+        total: the sum; 0 before anything was added, whatever the shape.
+    """
 
     def __init__(self) -> None:
-        self._total: Tensor | float = 0.0
+        self.total: Tensor | float = 0.0
 
-    def add(self, value: Tensor) -> None:
-        self._total = self._total + value.detach().to(torch.float64)
+    def add(self, value: Tensor | float) -> None:
+        self.total = self.total + (value.detach().to(torch.float64) if isinstance(value, Tensor) else value)
 
     def value(self) -> float:
-        return float(self._total)
+        return float(self.total)
+
+    def array(self) -> Tensor:
+        """Return the sum of arrays, on the CPU."""
+        return torch.as_tensor(self.total, dtype=torch.float64).cpu()

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rnntrain import config as configs
-from rnntrain.errors import DONE, UserError
+from rnntrain import launchers
+from rnntrain.errors import DONE, Finished, Interrupted, UserError
 from rnntrain.overrides import prepare_overrides
 
 if TYPE_CHECKING:
@@ -32,6 +35,12 @@ def multirun(overrides: Sequence[str], config_dir: Path | None, config_name: str
     """
     from rnntrain.config_source import hydra_for
 
+    if os.environ.get("WORLD_SIZE", "1") not in ("", "1"):
+        raise UserError(
+            "-m: torchrun would start every run in each of its processes; start one torchrun for each combination, or "
+            "leave torchrun out and choose a launcher with hydra/launcher="
+        )
+    launchers.check_installed(overrides)
     prepared = prepare_overrides(overrides, config_dir, config_name, sweep=True)
     root = _check_ahead(prepared, config_dir, config_name)
     everything = [*_settings(root, prepared), *prepared]
@@ -41,11 +50,14 @@ def multirun(overrides: Sequence[str], config_dir: Path | None, config_name: str
         with hydra_for(config_dir) as hydra:
             _check_hydra_section(_hydra_section(hydra, config_name, everything), ours)
             try:
-                hydra.multirun(config_name, partial(_job, quiet=quiet), everything)
+                job = partial(_job, quiet=quiet, varied=_varied(prepared), started_by=os.getpid())
+                hydra.multirun(config_name, job, everything)
             except _Ended as ended:
                 raise ended.args[0] from ended.args[0].__cause__
             except OSError as error:
                 raise UserError(f"{error.filename}: {error.strerror}; set run.root to a folder of yours") from error
+            except Exception as error:
+                raise launchers.explained(error, overrides) from error
     return DONE
 
 
@@ -142,8 +154,21 @@ def _targets(node: Any) -> list[Any]:
     return [*own, *(target for value in inner for target in _targets(value))]
 
 
-def _job(composed: Any, quiet: bool) -> None:
-    """Train one combination; a process of its own where the launcher makes one."""
+def _varied(overrides: Sequence[str]) -> tuple[str, ...]:
+    """Return the keys that differ from run to run."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    parsed = OverridesParser.create().parse_overrides(list(overrides))
+    return tuple(str(override.key_or_group) for override in parsed if override.is_sweep_override())
+
+
+def _job(composed: Any, quiet: bool, varied: tuple[str, ...], started_by: int) -> None:
+    """Train one combination; in a process of its own where the launcher makes one.
+
+    Args:
+        varied: the keys that differ from run to run.
+        started_by: the process that began the multirun.
+    """
     from hydra.core.hydra_config import HydraConfig
     from omegaconf import OmegaConf
 
@@ -152,9 +177,21 @@ def _job(composed: Any, quiet: bool) -> None:
     plain = OmegaConf.to_container(composed, resolve=True)
     assert isinstance(plain, dict)
     own = {str(key): value for key, value in plain.items()}
+    overrides = list(HydraConfig.get().overrides.task)
     try:
-        configs.name_group(own, list(HydraConfig.get().overrides.task))
+        configs.name_group(own, overrides)
         trained = commands.train(configs.check(own), quiet=quiet)
+    except Finished as done:  # put back into the queue after its end
+        print(f"rnntrain: {done}")
+        return
     except Exception as error:
-        raise _Ended(error) from error
+        if os.getpid() == started_by:
+            raise _Ended(error) from error
+        if isinstance(error, Interrupted):
+            launchers.put_back(error)
+        # Elsewhere the other jobs go on. What comes back must be an exception that can be sent, of one line.
+        own_part = [word for each in overrides if (word := each.lstrip("+")).partition("=")[0] in varied]
+        line = f"the run with {' '.join(own_part)}: {error}" if own_part else str(error)
+        print(f"rnntrain: error: {line}", file=sys.stderr, flush=True)
+        raise UserError(line) from None
     print("\n".join(["", *trained.summary.lines(str(trained.run.path))]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -44,9 +45,9 @@ def memory_explained(trainer: Trainer | None = None) -> Iterator[None]:
 
 
 def _is_shortage(error: BaseException | None) -> bool:
-    import torch
-
-    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or any(sign in str(error) for sign in _SIGNS)
+    torch = sys.modules.get("torch")  # where nobody has imported it, it cannot have run out
+    kinds = (MemoryError,) if torch is None else (MemoryError, torch.OutOfMemoryError)
+    return isinstance(error, kinds) or any(sign in str(error) for sign in _SIGNS)
 
 
 def _explanation(error: BaseException | None, trainer: Trainer | None) -> str:
@@ -57,8 +58,8 @@ def _explanation(error: BaseException | None, trainer: Trainer | None) -> str:
         wanted = f" ({amount} more were asked for)"
     if trainer is None:
         return (
-            f"out of memory{wanted} while the run was built; {_machine()}. "
-            "Lower model.hidden_size or model.num_layers, or read less data"
+            f"out of memory{wanted}; {_machine()}. "
+            "Lower model.hidden_size, data.batch_size or data.eval_batch_size, or read less data"
         )
     where = f"out of memory in step {trainer.step + 1:,}{wanted}"
     return f"{where}: {_step(trainer)}; {_machine(trainer)}. {_advice(trainer)}"

@@ -63,5 +63,5 @@ def _in_words(seconds: Mapping[str, float], total: float) -> list[str]:
     for prefix, limit, text in ADVICE:
         share = sum(value for name, value in seconds.items() if name.startswith(prefix)) / total
         if share >= limit:
-            found.append((share, f"{share:.0%} of the time is {text}"))
+            found.append((share, f"{share:.0%} of the time: {text}"))
     return [text for _, text in sorted(found, reverse=True)]

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from rnntrain import config as configs
+from rnntrain import distributed
 from rnntrain.build import Experiment
 from rnntrain.bundling.seal import is_bundle, verify_seal
 from rnntrain.checkpoint import CheckpointError, find_checkpoints, latest_valid
@@ -161,7 +162,7 @@ def bits_depend_on(experiment: Experiment) -> dict[str, Any]:
         "kernels": experiment.kernels,
         "instruction set": torch.backends.cpu.get_cpu_capability(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else str(device),
-        "world size": torch.distributed.get_world_size() if _distributed() else 1,
+        "world size": distributed.world_size(),
     }
 
 
@@ -176,12 +177,6 @@ def section(record: dict[str, Any], name: str) -> dict[str, Any]:
     """Return a part of what run.json holds; an empty one where it holds none, or something else there."""
     found = record.get(name)
     return found if isinstance(found, dict) else {}
-
-
-def _distributed() -> bool:
-    import torch
-
-    return torch.distributed.is_available() and torch.distributed.is_initialized()
 
 
 def warn(text: str) -> None:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from rnntrain import distributed
 from rnntrain.checkpoint import (
     CheckpointWriteError,
     checkpoint_name,
@@ -123,14 +124,41 @@ class Recorder(Watcher):
         self.saver.settle()
 
     def recall(self, trainer: Trainer, step: int) -> dict[str, Any]:
-        self.saver.settle()
+        distributed.from_first(self.saver.settle)
+        return load_checkpoint(self.run.checkpoints / checkpoint_name(step))
+
+
+class Follower(Watcher):
+    """Of all processes but the first: writes nothing, and gives its part to the checkpoints that the first writes."""
+
+    def __init__(self, run: RunDir) -> None:
+        self.run = run
+        self._saved_step: int | None = None
+
+    def save(self, trainer: Trainer, reason: str) -> None:
+        if self._saved_step != trainer.step:  # as the first decides
+            checkpoint_tree(trainer)
+            self._saved_step = trainer.step
+
+    def recall(self, trainer: Trainer, step: int) -> dict[str, Any]:
+        distributed.from_first(lambda: None)  # once the first has it on the disk
         return load_checkpoint(self.run.checkpoints / checkpoint_name(step))
 
 
 def checkpoint_tree(trainer: Trainer) -> dict[str, Any]:
-    """Return all that a run needs to go on, and its codec, with which a checkpoint alone can predict."""
-    return {
+    """Return all that a run needs to go on, and its codec, with which a checkpoint alone can predict.
+
+    Several processes must call this together. The carried state is that of all rows, as one process would have it; the
+    states of generators are in `generators_by_process`, too.
+    """
+    tree: dict[str, Any] = {
         "trainer": trainer.state_dict(),
         "generators": capture_generators(),
         "codec": trainer.data.codec.state_dict(),
     }
+    if distributed.world_size() > 1:
+        own = {"state": None if trainer.idle else trainer.state, "generators": tree["generators"]}
+        parts = distributed.gather(own)
+        tree["trainer"]["state"] = distributed.join_rows([part["state"] for part in parts])
+        tree["generators_by_process"] = [part["generators"] for part in parts]
+    return tree

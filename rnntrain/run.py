@@ -225,7 +225,7 @@ def read_start(run: RunDir) -> dict[str, Any]:
         info = json.loads(durable.read_bounded(run.info, INFO_LIMIT_BYTES))
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{run.info}: cannot be read: {error}; restore it, or start a new run") from error
-    kinds = {"environment": dict, "data": dict, "resumed": list, "command": list}
+    kinds = {"environment": dict, "bits_depend_on": dict, "data": dict, "resumed": list, "command": list}
     if not isinstance(info, dict) or not all(isinstance(info.get(key, kind()), kind) for key, kind in kinds.items()):
         raise UserError(f"{run.info}: does not describe a run; restore it, or start a new run")
     return info

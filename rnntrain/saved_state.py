@@ -6,11 +6,11 @@ import math
 from pathlib import Path
 from typing import Any
 
+from rnntrain import distributed
 from rnntrain.build import Experiment
 from rnntrain.checking import shown
 from rnntrain.data.base import Codec
 from rnntrain.errors import UserError
-from rnntrain.generators import restore_generators
 from rnntrain.tasks.base import Task
 
 COUNTS = ("step", "epoch", "offset", "units_seen")
@@ -76,10 +76,9 @@ def restore(experiment: Experiment, tree: dict[str, Any], checkpoint: Path) -> l
         _check_counts(tree["trainer"])
         _check_groups(experiment.trainer.optimizer.state_dict(), tree["trainer"]["optimizer"])
         experiment.trainer.load_state_dict(tree["trainer"])
-        generators = tree["generators"]
     except MISFITS as error:
         raise UserError(f"{checkpoint}: does not fit the run's config: {_reason(error)}") from error
-    return restore_generators(generators)
+    return distributed.restore_own_generators(tree)
 
 
 def _check_counts(saved: dict[str, Any]) -> None:

@@ -100,13 +100,17 @@ class DeviceSettings:
 
     Attributes:
         kind: "auto" takes CUDA where there is one.
-        index: which CUDA device; `device=cuda:N` sets it.
+        index: which CUDA device; `device=cuda:N` sets it. Of several processes on a machine, that of the first: the
+            others take those that follow.
         tf32: let CUDA round the factors of float32 products to 10 bits of mantissa: several times faster.
+        timeout_minutes: how long one of several processes waits for the others before the run ends; longer than any
+            of them may be busy alone, as with reading data.
     """
 
     kind: Literal["auto", "cpu", "cuda"] = "auto"
     index: NonNegativeInt = 0
     tf32: bool = True
+    timeout_minutes: PositiveFloat = 10.0
 
 
 @dataclass(frozen=True)
@@ -150,12 +154,16 @@ class RunSettings:
         group: the folder below it; the experiment's name, or the task's, where null.
         name: the run's own folder below that; date, time and a unique ending where null.
         dir: the run's folder as a whole, in place of the three above.
+        resume: go on with the run in `name` or `dir` where there is one, so that the same command can be started
+            again and again. Jobs that Slurm has put back into its queue, and processes that torchrun has started anew,
+            find their run without it.
     """
 
     root: str = "outputs"
     group: str | None = None
     name: str | None = None
     dir: str | None = None
+    resume: bool = False
 
 
 @dataclass(frozen=True)

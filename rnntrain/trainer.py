@@ -13,12 +13,14 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from rnntrain import distributed
+from rnntrain.agreement import Agreement
 from rnntrain.batch import Batch
 from rnntrain.best import Best
 from rnntrain.cells.base import State, map_state
 from rnntrain.data.base import DataSet
+from rnntrain.data.shards import Shard, shard_of
 from rnntrain.device import autocast, memory_mebibytes
-from rnntrain.generators import restore_generators
 from rnntrain.guard import Guard, Incident, Origin, non_finite_gradients, non_finite_values
 from rnntrain.metrics import Metrics
 from rnntrain.models.sequence import SequenceModel
@@ -66,12 +68,16 @@ class Trainer:
         self.scaler = torch.amp.GradScaler(device.type, enabled=precision == "float16")
         self._autocast = autocast(device, precision)
         self.guard = Guard(settings)
+        self._module = distributed.parallel(model)
+        self._agreement = Agreement()
+        self._should_stop: Callable[[], str | None] = lambda: None
         self.step = 0
         self.epoch = 0
         self.offset = 0  # batches of this epoch that have been trained on
         self.units_seen = 0  # valid time steps trained on
         self.data_seconds = 0.0  # spent waiting for batches, in this process
         self.state: State = None
+        self.idle = False  # the last batch had no row for this process
         self.best = Best()
         self.window = Window()
         self.learning_rate = math.nan
@@ -125,31 +131,40 @@ class Trainer:
         if self.guard.policy == "rollback":
             saved = self.watcher.recall(self, self.guard.anchor)
             self._load_learned(saved["trainer"])
-            restore_generators(saved["generators"])
+            distributed.restore_own_generators(saved)
 
     def _accumulate_gradients(self) -> tuple[Tensor, Tensor]:
         """Add up the gradients of the mean loss over all batches of a step; return its sum and count."""
-        loss_total, count_total = self._backward(None)
+        accumulate = self.settings.accumulate
+        with distributed.exchanging(self._module, gradients=accumulate == 1):
+            loss_total, count_total = self._backward(None)
         first_count = count_total
-        for _ in range(self.settings.accumulate - 1):
-            loss_sum, count = self._backward(first_count)
+        for number in range(2, accumulate + 1):
+            with distributed.exchanging(self._module, gradients=number == accumulate):
+                loss_sum, count = self._backward(first_count)
             loss_total, count_total = loss_total + loss_sum, count_total + count
-        if self.settings.accumulate > 1:
+        if accumulate > 1:
             torch._foreach_mul_([p.grad for p in self.parameters if p.grad is not None], first_count / count_total)
         return loss_total, count_total
 
     def _backward(self, divisor: Tensor | None) -> tuple[Tensor, Tensor]:
-        batch = self._next_batch()
+        """Add this process's part of a batch's gradient; return loss sum and count of the batch over all processes."""
+        batch, share, self.idle = self._next_batch()
         with self._autocast:
-            output, state = self.model(batch, self.state)
+            output, state = self._module(batch, self.state)
             loss_sum, count = self.task.loss(output, batch)
         self.state = self.task.carry(state)
+        if self.idle:
+            loss_sum, count = loss_sum * 0.0, count * 0.0
+        asked, seconds = self._should_stop(), self._own_seconds()
+        loss_everywhere, count_everywhere = self._agreement.add_up(loss_sum, count, asked, seconds)
         # A penalty weighs as much as its batch; what is logged is the loss without it.
-        total = loss_sum if self.model.penalty is None else loss_sum + count * self.model.penalty
-        self.scaler.scale(total / (count if divisor is None else divisor)).backward()
-        return loss_sum.detach(), count
+        penalty = self.model.penalty if share > 0.0 else None
+        total = loss_sum if penalty is None else loss_sum + count_everywhere * share * penalty
+        self.scaler.scale(total / (count_everywhere if divisor is None else divisor)).backward()
+        return loss_everywhere, count_everywhere
 
-    def _next_batch(self) -> Batch:
+    def _next_batch(self) -> Shard:
         if self._batches is None:
             self._batches = self.data.train_batches(self.seed, self.epoch, self.offset)
         waited_from = time.perf_counter()
@@ -160,9 +175,11 @@ class Trainer:
         if self.offset == self._epoch_length:
             self.epoch, self.offset, self._batches = self.epoch + 1, 0, None
             self._epoch_length = self.data.num_train_batches(self.seed, self.epoch)
-        batch = batch if batch.inputs.device == self.device else batch.to(self.device)
-        self._origin.batches.append(batch)
-        return batch
+        shard = shard_of(batch, distributed.rank(), distributed.world_size(), contiguous=self.data.contiguous)
+        if shard.batch.inputs.device != self.device:
+            shard = shard._replace(batch=shard.batch.to(self.device))
+        self._origin.batches.append(shard.batch)
+        return shard
 
     def last_batches(self) -> list[Batch]:
         """Return the batches of the step that was taken last, or is being taken."""
@@ -175,7 +192,7 @@ class Trainer:
 
         Whatever the reason, the last state has been saved when this returns.
         """
-        self._started = time.monotonic()
+        self._started, self._should_stop = time.monotonic(), should_stop
         self._logged = self._mark()
         self.model.train()
         self.watcher.started(self)
@@ -192,7 +209,7 @@ class Trainer:
             if self._evaluation_due(epoch):
                 with self._clock_stopped():
                     self._evaluate_and_keep_best()
-            reason = should_stop() or self.limit_reached()
+            reason = self._agreement.asked(should_stop) or self.limit_reached()
             if reason is None and self.step % self.settings.checkpoint_every_steps == 0:
                 with self._clock_stopped():
                     self.watcher.save(self, "interval")
@@ -224,7 +241,10 @@ class Trainer:
         return self.epoch + self.offset / self._epoch_length
 
     def seconds(self) -> float:
-        """Return the time spent in `fit`, that before a resume included."""
+        """Return the time spent in `fit`, that before a resume included; of several processes, the first's."""
+        return self._agreement.seconds(self._own_seconds(), self._seconds_before)
+
+    def _own_seconds(self) -> float:
         running = 0.0 if self._started is None else time.monotonic() - self._started
         return self._seconds_before + running
 
@@ -280,8 +300,11 @@ class Trainer:
         training = self.model.training
         self.model.eval()
         try:
-            for batch in islice(self.data.eval_batches(split), self.settings.eval_batches):
-                batch = batch.to(self.device)
+            for whole in islice(self.data.eval_batches(split), self.settings.eval_batches):
+                shard = shard_of(whole, distributed.rank(), distributed.world_size(), contiguous=True)
+                if shard.idle:
+                    continue
+                batch = shard.batch.to(self.device)
                 with self._autocast:
                     output, state = self.task.infer(self.model, batch, state)
                     loss_sum, count = self.task.loss(output, batch)
@@ -289,6 +312,7 @@ class Trainer:
                 state = carry(state)
         finally:
             self.model.train(training)
+        distributed.add_up_metrics(metrics)
         return metrics
 
     def averaged_weights(self) -> AbstractContextManager[None]:
@@ -298,7 +322,10 @@ class Trainer:
     # -- state ---
 
     def state_dict(self) -> dict[str, Any]:
-        """Return all that the coming steps depend on, beside the generators of random numbers and the codec."""
+        """Return all that the coming steps depend on, beside the generators of random numbers and the codec.
+
+        Of several processes, `state` is that of this one's rows alone.
+        """
         return {
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -342,4 +369,5 @@ class Trainer:
             self.average = AveragedWeights(self.model, self.average.decay)  # begins here where none was kept before
             if saved["average"] is not None:
                 self.average.load_state_dict(saved["average"])
-        self.state = None if saved["state"] is None else map_state(lambda part: part.to(self.device), saved["state"])
+        state = distributed.own_rows(saved["state"])
+        self.state = None if state is None else map_state(lambda part: part.to(self.device), state)

@@ -168,7 +168,9 @@ def evaluate(path: Path, split: str, overrides: Sequence[str] = ()) -> dict[str,
     return judge_split(path, split, overrides, each_row=False).metrics
 
 
-def judge_split(path: Path, split: str, overrides: Sequence[str] = (), *, each_row: bool = True) -> Judgement:
+def judge_split(
+    path: Path, split: str, overrides: Sequence[str] = (), *, each_row: bool = True, progress: bool = False
+) -> Judgement:
     """Judge a run's best weights by one split of its data, whole, as its final evaluation does.
 
     Raises:
@@ -193,12 +195,20 @@ def judge_split(path: Path, split: str, overrides: Sequence[str] = (), *, each_r
             carry=carry,
             autocast=partial(autocast, experiment.device, config.top.precision),
             each_row=rows,
+            progress=progress,
         )
 
     return _in_every_way(experiment.task, passed, f"{split}/", each_row)
 
 
-def judge_files(path: Path, files: Sequence[str], overrides: Sequence[str] = (), split: str | None = None) -> Judgement:
+def judge_files(
+    path: Path,
+    files: Sequence[str],
+    overrides: Sequence[str] = (),
+    split: str | None = None,
+    *,
+    progress: bool = False,
+) -> Judgement:
     """Judge a run's best weights by labelled files that it has never seen.
 
     Args:
@@ -228,6 +238,7 @@ def judge_files(path: Path, files: Sequence[str], overrides: Sequence[str] = (),
             carry=carry,
             autocast=partial(autocast, device, loaded.config.top.precision),
             each_row=rows,
+            progress=progress,
         )
 
     judgement = _in_every_way(loaded.task, passed, "", True)

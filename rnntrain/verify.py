@@ -12,6 +12,7 @@ from rnntrain import config as configs
 from rnntrain.checkpoint import CheckpointError, checkpoint_step, find_checkpoints, verify_checkpoint
 from rnntrain.errors import UserError
 from rnntrain.manifest import MANIFEST
+from rnntrain.recorded import was_never_saved
 from rnntrain.retention import read_best
 from rnntrain.run import RunDir, open_run, read_config_text, read_start
 
@@ -34,7 +35,8 @@ class Report:
     Attributes:
         problems: what is wrong with other files than checkpoints.
         best: the name of the best checkpoint.
-        resume: the name of the checkpoint that `rnntrain resume` would take; None where it would refuse.
+        resume: the name of the checkpoint that `rnntrain resume` would take; None where there is none.
+        unsaved: the run was stopped before its first save, and a resume would begin it again.
     """
 
     path: Path
@@ -43,12 +45,13 @@ class Report:
     problems: list[str] = field(default_factory=list)
     best: str | None = None
     resume: str | None = None
+    unsaved: bool = False
 
     @property
     def sound(self) -> bool:
         """Say whether nothing is damaged, and a run can go on."""
         whole = all(verdict.problem is None for verdict in self.checkpoints) and not self.problems
-        return whole and (not self.is_run or self.resume is not None)
+        return whole and (not self.is_run or self.unsaved or self.resume is not None)
 
     def to_json(self) -> dict[str, Any]:
         document = asdict(self) | {"path": str(self.path), "sound": self.sound}
@@ -68,9 +71,12 @@ class Report:
         for problem in self.problems:
             yield f"  {problem}"
         if self.is_run:
-            yield (
-                f"  resume would take {self.resume}" if self.resume else "  resume would refuse: nothing to go on from"
-            )
+            yield f"  resume would {self._resume_would()}"
+
+    def _resume_would(self) -> str:
+        if self.resume is not None:
+            return f"take {self.resume}"
+        return "begin again: nothing was saved" if self.unsaved else "refuse: nothing to go on from"
 
 
 def verify(path: Path) -> Report:
@@ -90,6 +96,7 @@ def verify(path: Path) -> Report:
             report.checkpoints.append(verdict)
     whole = [verdict.path.name for verdict in report.checkpoints if verdict.problem is None]
     report.resume = whole[-1] if whole else None
+    report.unsaved = was_never_saved(run)
     _look_at_best(report, run)
     return report
 

@@ -3,7 +3,8 @@
 Trains the recipe of SMS spam for a few steps on the messages that ship (how well it does is no matter), then answers
 lines made of their words:
 
-- throughput: reading, encoding, the model and writing JSON, against the model alone on the same batches, in turn;
+- throughput: reading, encoding, the model and writing JSON, against the model alone on the same batches, in turn; by
+  the wall clock, and by processor time of one thread, which others on the machine do not lengthen;
 - memory: the peak of a process of its own that answers a tenth of the lines, and all of them.
 
     python scripts/bench_predict.py --lines 100000
@@ -73,10 +74,11 @@ def bare(predictor: Predictor, path: Path) -> Callable[[], None]:
     return run
 
 
-def seconds(function: Callable[[], None]) -> float:
-    start = time.perf_counter()
+def seconds(function: Callable[[], None]) -> tuple[float, float]:
+    """Return how long a call takes by the wall clock, and in processor time."""
+    wall, processor = time.perf_counter(), time.process_time()
     function()
-    return time.perf_counter() - start
+    return time.perf_counter() - wall, time.process_time() - processor
 
 
 def peak_mebibytes(run: Path, path: Path, out: Path) -> float:
@@ -129,12 +131,13 @@ def main() -> None:
         pairs = []
         for _ in range(options.rounds):
             pairs.append((seconds(lambda: whole(predictor, many, folder / "out.jsonl")), seconds(alone)))
-            print(
-                f"  predict {pairs[-1][0]:.1f} s, model alone {pairs[-1][1]:.1f} s: {pairs[-1][1] / pairs[-1][0]:.3f}"
-            )
-        ratio = statistics.median(alone / verb for verb, alone in pairs)
-        rate = options.lines / statistics.median(verb for verb, _ in pairs)
-        print(f"{rate:,.0f} lines a second; {ratio:.3f} of the throughput of the model alone (median of {len(pairs)})")
+        for place, clock in enumerate(("wall clock", "processor")):
+            verbs, alones = ([each[place] for each in its] for its in zip(*pairs, strict=True))
+            ratio = statistics.median(alone / verb for verb, alone in zip(verbs, alones, strict=True))
+            rate = options.lines / statistics.median(verbs)
+            times = "; ".join(f"{verb:.1f} and {alone:.1f} s" for verb, alone in zip(verbs, alones, strict=True))
+            print(f"{clock}: predict and the model alone {times}", flush=True)
+            print(f"  {rate:,.0f} lines a second, {ratio:.3f} of the model alone (median)", flush=True)
 
 
 if __name__ == "__main__":

@@ -91,9 +91,8 @@ def bench_saves(hidden_size: int, rounds: int, folder: Path) -> float:
     print("|---|---|---|---|---|---|")
     for side, costs in found.items():
         stalls, works, wholes = zip(*costs, strict=True)
-        medians = [statistics.median(each) for each in (stalls, works, wholes)]
-        cells = [side, *(f"{value:.0f}" for value in (medians[0], max(stalls), medians[1], medians[2], max(wholes)))]
-        print(f"| {' | '.join(cells)} |")
+        stall, work, whole = (statistics.median(each) for each in (stalls, works, wholes))
+        print(f"| {side} | {stall:.0f} | {max(stalls):.0f} | {work:.0f} | {whole:.0f} | {max(wholes):.0f} |")
     return statistics.median(stall for stall, _, _ in found["beside the training"])
 
 

@@ -297,7 +297,12 @@ def test_a_name_that_is_not_utf8_is_refused(key: str, refused: Refused) -> None:
 def test_a_run_ends_with_its_results_and_the_commands_to_try_next(run_cli: Cli, workspace: Path) -> None:
     answer = run_cli("train", *TINY, "run.dir=mine")
     assert answer.code == 0
-    for part in ("rnntrain sample mine", "rnntrain resume mine trainer.max_steps=8", "tensorboard --logdir mine"):
+    for part in (
+        "rnntrain sample mine",
+        "rnntrain resume mine trainer.max_steps=8",
+        "rnntrain report mine",
+        "rnntrain board mine",
+    ):
         assert part in answer.out
     assert {path.name for path in workspace.iterdir()} == {"tiny.txt", "mine"}
     assert json.loads((workspace / "mine" / "summary.json").read_text())["step"] == 4

@@ -17,6 +17,7 @@ from rnntrain import commands, durable, saving
 from rnntrain.checkpoint import CheckpointWriteError, find_checkpoints, latest_valid, load_checkpoint
 from rnntrain.errors import UserError
 from rnntrain.logger import Logger
+from rnntrain.recorded import latest_interrupted
 from rnntrain.run import RunDir
 from rnntrain.saving import Mark, Saver, check_room
 
@@ -125,6 +126,7 @@ def test_write_that_keeps_failing_ends_the_run_which_can_go_on(text: Path, monke
     assert (summary["status"], summary["reason"]) == ("interrupted", "disk")
     assert [each.name[-2:] for each in find_checkpoints(run.checkpoints)] == ["05", "07"]
     assert not list(run.checkpoints.glob(".tmp-*"))
+    assert latest_interrupted(text.parent) == path
     resumed = commands.resume(path, quiet=True)
     ours, theirs = (load_checkpoint(latest_valid(each.run.checkpoints)) for each in (resumed, whole))
     for name, weight in theirs["trainer"]["model"].items():
@@ -180,3 +182,20 @@ def test_logs_that_cannot_be_written_end_in_one_line(
     assert "No space left on device" in answer.err
     monkeypatch.setattr(Logger, name, real)
     assert latest_valid(workspace / "outputs/language_modeling/full/checkpoints")
+
+
+def test_what_crashes_left_goes_with_the_next_resume(text: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else crashes that come before the next save would fill the disk with halves of checkpoints."""
+    path = text.parent / "run"
+    commands.train(make_config(text, {"run.dir": str(path)}), quiet=True)
+    left = [path / folder / ".tmp-step-000000099-999999999" for folder in ("checkpoints", "nonfinite", "")]
+    for folder in left:
+        folder.mkdir(parents=True)
+
+    def look(*args: Any, **kwargs: Any) -> Any:
+        assert not any(folder.exists() for folder in left)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(commands, "load_checkpoint", look)
+    with pytest.raises(KeyboardInterrupt):
+        commands.resume(path, ["trainer.max_steps=30"], quiet=True)

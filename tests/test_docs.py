@@ -20,6 +20,9 @@ from typing import NamedTuple
 import pytest
 from commandline import REPOSITORY, environment
 
+from rnntrain.config_files import choices
+from rnntrain.verbs import VERBS
+
 PAGES = sorted((REPOSITORY / "docs").glob("*.md"))
 _BLOCK = re.compile(
     r"(?:<!-- (?P<ask>in tests with|not in tests): (?P<what>[^>]*?) -->\s*)?"
@@ -77,3 +80,34 @@ def test_generated_pages_say_what_the_code_says() -> None:
     command = [sys.executable, "scripts/make_reference.py", "--check"]
     ended = subprocess.run(command, cwd=REPOSITORY, env=environment(), capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stdout + ended.stderr
+
+
+READMES = [REPOSITORY / name for name in ("README.md", "README.zh.md")]
+WRITTEN = [*READMES, *PAGES, *(REPOSITORY / name for name in ("ARCHITECTURE.md", "BENCHMARKS.md", "SECURITY.md"))]
+
+
+@pytest.mark.parametrize("page", [pytest.param(page, id=page.name) for page in WRITTEN])
+def test_links_of_a_page_lead_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\(([^)#\s]+)(?:#[^)\s]*)?\)", page.read_text(encoding="utf-8"))
+    broken = [link for link in links if "://" not in link and not (page.parent / link).exists()]
+    assert broken == []
+
+
+@pytest.mark.parametrize("page", [pytest.param(page, id=page.name) for page in READMES])
+def test_what_a_readme_tells_to_type_is_there(page: Path) -> None:
+    """Verbs, experiments, cells, scripts: what is renamed must be renamed here too."""
+    text = page.read_text(encoding="utf-8")
+    verbs = set(re.findall(r"rnntrain (?:-m )?([a-z]{3,})\b(?=[^\n]*)", "\n".join(re.findall(r"`+([^`]+)`+", text))))
+    assert verbs - {"run", "config", "error"} <= set(VERBS)
+    assert set(re.findall(r"experiment=(\w+)", text)) - {"NAME"} <= set(choices("experiment"))
+    assert set(re.findall(r"model/cell=([a-z_]+)", text)) <= set(choices("model/cell"))
+    assert [name for name in re.findall(r"scripts/\w+\.\w+", text) if not (REPOSITORY / name).is_file()] == []
+
+
+def test_both_readmes_give_the_same_commands() -> None:
+    """A line of a block of the translation is a line of the original, whatever its comment says."""
+    english, chinese = (
+        {line.partition("  #")[0].strip() for block in blocks_of(page) for line in block.text.splitlines() if line}
+        for page in READMES
+    )
+    assert chinese <= english

@@ -20,6 +20,7 @@ from rnntrain import commands
 from rnntrain.batch import Batch
 from rnntrain.build import Experiment
 from rnntrain.checkpoint import find_checkpoints, load_checkpoint
+from rnntrain.data.shards import Shard
 from rnntrain.errors import Interrupted, NonFiniteError, UserError
 from rnntrain.generators import restore_generators
 from rnntrain.guard import non_finite_values
@@ -350,6 +351,22 @@ def test_step_is_written_aside_and_the_error_leads_to_it(text: Path, monkeypatch
     assert len(tree["gradients"]) == 1
     assert tree["batches"][0]["inputs"].shape == (4, 8)
     assert (path / "summary.json").is_file()
+
+
+def test_data_that_holds_it_is_said_to_at_once(text: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spoil(monkeypatch, (9,))
+    following = Trainer._next_batch
+
+    def holed(self: Trainer) -> Shard:
+        shard = following(self)
+        batch = replace(shard.batch, context=torch.tensor([1.0, math.nan]))
+        self._origin.batches[-1] = batch
+        return shard._replace(batch=batch)
+
+    monkeypatch.setattr(Trainer, "_next_batch", holed)
+    message = r"the data itself is not finite \(context: 1 of 2 values, the first at \[1\]\).* Mend the data"
+    with pytest.raises(NonFiniteError, match=message):
+        commands.train(make_config(text), quiet=True)
 
 
 def test_only_the_first_few_are_written_aside(text: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from commandline import TINY, Answer
 from training import make_config, write_text
 
 from rnntrain import commands, out_of_memory
@@ -55,9 +57,11 @@ def test_step_that_needs_too_much_says_how_much_and_what_to_lower(
 
 def test_model_that_does_not_fit_says_so_before_anything_is_written(tmp_path: Path) -> None:
     with pytest.raises(
-        UserError, match=r"out of memory .* while the run was built; this machine has .* model\.hidden_size"
+        UserError, match=r"out of memory \(.* more were asked for\); this machine has .* model\.hidden_size"
     ):
-        commands.train(make_config(write_text(tmp_path), {"model.hidden_size": 1 << 24}), quiet=True)
+        commands.train(
+            make_config(write_text(tmp_path), {"model.hidden_size": 1 << 22, "model.embedding_size": 4}), quiet=True
+        )
     assert not (tmp_path / "outputs").exists()
 
 
@@ -76,6 +80,15 @@ def test_limit_of_a_container_counts_where_it_is_less_than_the_machine(
     assert out_of_memory._memory() == (5_000_000, 2_000_000)
     (tmp_path / "job/memory.max").write_text("max\n")
     assert out_of_memory._memory()[0] == machine[0]
+
+
+def test_any_verb_that_needs_too_much_ends_in_one_line(
+    run_cli: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(commands, "check", lambda config: torch.empty(1 << 50))
+    answer = run_cli("check", *TINY)
+    assert answer.code == 2
+    assert answer.err.startswith("rnntrain: error: out of memory (4,503,599.6 GB more were asked for); this machine")
 
 
 def test_other_errors_pass() -> None:

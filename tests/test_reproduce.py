@@ -157,11 +157,20 @@ def test_verb_prints_it_and_exits_2_on_a_difference(trained_run: Path, workspace
     assert (answer.code, answer.out.partition(":")[0]) == (2, "Not reproduced")
 
 
-@pytest.mark.parametrize("part", ["environment", "bits_depend_on", "resumed"])
-def test_record_that_holds_something_else_is_passed_over(text: Path, part: str) -> None:
+@pytest.mark.parametrize("part", ["environment", "bits_depend_on"])
+def test_record_of_a_start_that_is_none_is_refused(text: Path, part: str) -> None:
     path = train(text, "run")
     start = json.loads((path / "run.json").read_text())
     (path / "run.json").write_text(json.dumps({**start, part: ["nothing", 1]}))
+    with pytest.raises(UserError, match="does not describe a run"):
+        reproduce(path, 6, quiet=True)
+
+
+def test_records_that_hold_something_else_are_passed_over(text: Path) -> None:
+    path = train(text, "run")
+    start = json.loads((path / "run.json").read_text())
+    start["environment"] |= {"cpu": [], "git": {"rnntrain": 3}}
+    (path / "run.json").write_text(json.dumps({**start, "resumed": ["nothing", {"config_before": 4}]}))
     assert reproduce(path, 6, quiet=True).same
 
 

@@ -18,7 +18,7 @@ import pytest
 import torch
 from training import CELLS, Clock, Scripted, differences, make_config, make_experiment, write_documents, write_text
 
-from rnntrain import commands, saved_state, saving
+from rnntrain import commands, distributed, saving
 from rnntrain.checkpoint import find_checkpoints, latest_valid, load_checkpoint, verify_checkpoint
 from rnntrain.commands import Trained
 from rnntrain.errors import Interrupted, UserError
@@ -413,7 +413,7 @@ def test_each_item_of_state_is_needed(folder: Path, monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize("key", GENERATORS)
 def test_each_generator_is_needed(folder: Path, monkeypatch: pytest.MonkeyPatch, told: Outcome, key: str) -> None:
     monkeypatch.setattr(
-        saved_state, "restore_generators", lambda tree: restore_generators({**tree, key: capture_generators()[key]})
+        distributed, "restore_generators", lambda tree: restore_generators({**tree, key: capture_generators()[key]})
     )
     _, resumed = train(folder, TELLING, monkeypatch, [Stop(22)])
     assert different(told, resumed, with_seconds=True) != []
@@ -464,7 +464,7 @@ def written(run: RunDir, tag: str) -> Iterator[int]:
     """Yield the steps of all points of one tag, those that were written in vain included."""
     from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
 
-    for path in sorted(run.tensorboard.iterdir()):
+    for path in sorted(run.tensorboard.glob("*tfevents*")):
         for event in LegacyEventFileLoader(str(path)).Load():
             yield from (event.step for value in event.summary.value if value.tag == tag)
 

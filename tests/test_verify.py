@@ -6,10 +6,12 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from commandline import Answer, listing
 
+from rnntrain import verify
 from rnntrain.manifest import MANIFEST, STATE, TENSORS
 
 Cli = Callable[..., Answer]
@@ -56,6 +58,13 @@ def test_run_with_nothing_to_go_on_from_says_so(run: Path, run_cli: Cli) -> None
     assert "resume would refuse" in answer.out
 
 
+def test_run_that_was_killed_before_its_first_save_would_begin_again(run: Path, run_cli: Cli) -> None:
+    shutil.rmtree(run / "checkpoints")
+    (run / "summary.json").unlink()
+    answer = run_cli("verify", run)
+    assert (answer.code, answer.out.splitlines()[-1]) == (0, "  resume would begin again: nothing was saved")
+
+
 @pytest.mark.parametrize("content", [b"", b"{}", b"\xff\x00"])
 def test_damaged_pointer_to_the_best_is_a_problem(run: Path, run_cli: Cli, content: bytes) -> None:
     (run / "checkpoints/best.json").write_bytes(content)
@@ -69,6 +78,22 @@ def test_damaged_record_of_the_start_is_a_problem(run: Path, run_cli: Cli) -> No
     answer = run_cli("verify", run)
     assert answer.code == 2
     assert "run.json: cannot be read" in answer.out
+
+
+def test_checkpoint_that_a_training_run_deletes_meanwhile_is_no_damage(
+    run: Path, run_cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check = verify.verify_checkpoint
+
+    def gone(path: Path) -> Any:
+        if path.name == "step-000000003":
+            shutil.rmtree(path)
+        return check(path)
+
+    monkeypatch.setattr(verify, "verify_checkpoint", gone)
+    answer = run_cli("verify", run)
+    assert answer.code == 0
+    assert "step-000000003" not in answer.out
 
 
 def test_single_checkpoints_are_verified_wherever_they_lie(run: Path, run_cli: Cli, workspace: Path) -> None:

@@ -33,12 +33,11 @@ def export(
     """
     loaded = load(path, overrides)
     loaded.model.cpu()
-    task = loaded.config.task.build()
     facts = {"run": loaded.run.path.name, "step": loaded.step, "rnntrain": package_version()}
     with one_line(target.parent):
         target.parent.mkdir(parents=True, exist_ok=True)
     write = write_int8 if int8 else write_onnx if form == "onnx" else write_torch
-    description = write(loaded.model, task, loaded.codec, target, facts)
+    description = write(loaded.model, loaded.task, loaded.codec, target, facts)
     beside = target.with_name(f"{target.name}.json")
     with one_line(beside):
         replace_file(beside, (json.dumps(description, indent=2) + "\n").encode())
@@ -63,7 +62,7 @@ def _table(description: dict[str, Any]) -> Iterator[str]:
 
 def _compare(loaded: Loaded, target: Path, form: Format, int8: bool) -> Iterator[str]:
     run = OnnxModel(target).run if form == "onnx" else TorchModel(target).run
-    difference = verify(loaded.model, loaded.config.task.build(), loaded.codec, run)
+    difference = verify(loaded.model, loaded.task, loaded.codec, run)
     yield f"compared with PyTorch: {difference}"
     if int8:
         yield from _quality(loaded, run)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import os
 import sys
 from collections.abc import Iterable, Iterator
@@ -49,10 +50,33 @@ def check_out(out: Path | None, force: bool, option: str = "--out") -> None:
 def pieces(records: Iterable[Record], predictor: Predictor, how: Format) -> Iterator[str]:
     """Yield what stands in the file, a record at a time."""
     if how == "jsonl":
-        return (json.dumps(record, ensure_ascii=False) + "\n" for record in records)
+        return (as_json(record) + "\n" for record in records)
     if how == "csv":
         return _table(row for record in records for row in predictor.rows(record))
-    return ("".join(f"{line}\n" for line in predictor.lines(record)) for record in records)
+    return ("".join(f"{printable(line)}\n" for line in predictor.lines(record)) for record in records)
+
+
+def as_json(record: Record) -> str:
+    """Return a record as one line of JSON; numbers that are not finite, which JSON lacks, are null."""
+    try:
+        return json.dumps(record, ensure_ascii=False, allow_nan=False)
+    except ValueError:
+        return json.dumps(_finite(record), ensure_ascii=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _finite(part) for name, part in value.items()}
+    if isinstance(value, list):
+        return list(map(_finite, value))
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def printable(line: str) -> str:
+    """Escape what would break a line or steer the terminal: an input may hold anything."""
+    if line.isprintable():
+        return line
+    return "".join(c if c.isprintable() or c == "\t" else c.encode("unicode_escape").decode() for c in line)
 
 
 def deliver(texts: Iterable[str], out: Path | None) -> None:

@@ -32,7 +32,6 @@ class SeedRun:
         values: of the sweep's metrics, once it has finished.
         crashes: ends that were not asked for, since the run last got further.
         best_step: the furthest that it has been saved at when it crashed.
-        resumed: whether its process goes on with what an earlier one left.
         told_to_stop: whether its process has been asked to save and end.
     """
 
@@ -47,7 +46,6 @@ class SeedRun:
     error: str = ""
     crashes: int = 0
     best_step: int = -1
-    resumed: bool = False
     told_to_stop: bool = False
 
     @property
@@ -88,6 +86,12 @@ class SeedRun:
             self.state, self.error = "failed", broken
             return
         self.state, self.values = "finished", list(values.values())
+
+    def stop(self) -> None:
+        """Ask the run's process to save and end, once."""
+        if self.process is not None and not self.told_to_stop:
+            self.process.stop()
+            self.told_to_stop = True
 
     def crashed(self) -> int:
         """Count a crash; return how many came in a row without the run getting further."""

@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from rnntrain.errors import UserError
 from rnntrain.sweeps.leases import Lease
 from rnntrain.sweeps.points import Point, SeedRun, recorded, seeds_note
 from rnntrain.sweeps.process import Outcome, Progress, RunProcess
@@ -49,10 +50,15 @@ class Scheduler:
         try:
             while self._turn():
                 self._wait()
-        except BaseException:
-            for run in self._running():
-                assert run.process is not None
-                run.process.kill()
+        except KeyboardInterrupt:
+            for process in self._processes():
+                process.kill()
+            raise
+        except BaseException:  # of a storage out of reach, say: no run is to lose what it has done
+            for process in self._processes():
+                process.stop()
+            for process in self._processes():
+                process.outcome()
             raise
         finally:
             for lease in (*(point.lease for point in self.points.values()), *self._twin_leases.values()):
@@ -71,7 +77,8 @@ class Scheduler:
 
     def _turn(self) -> bool:
         """Do what is due; return whether there is anything left to wait for."""
-        self._read_progress()
+        for run in self._running():
+            self._read_progress(run)
         self._end_points()  # before new points are drawn, which may learn from these
         limit = self.settings.max_minutes
         if limit is not None and time.monotonic() - self._began >= 60 * limit:
@@ -79,7 +86,8 @@ class Scheduler:
         if self._stopping is None:
             self._fill()
         else:
-            self._tell_all_to_stop()
+            for run in self._running():
+                run.stop()
         if self.view.due():
             self.view.show(self._snapshot())
         if self._running():
@@ -143,10 +151,14 @@ class Scheduler:
         return True
 
     def _start(self, point: Point, run: SeedRun, slot: int) -> None:
-        run.resumed = run.read(self.metrics)
+        resume = run.read(self.metrics)
         if run.state != "waiting":
             return
-        config = self.plan.compose(point.values, run.seed, run.folder)
+        try:
+            config = self.plan.compose(point.values, run.seed, run.folder)
+        except UserError as error:
+            run.state, run.error = "failed", str(error)
+            return
         command = ["train", *self.plan.words(point.values, run.seed)]
         if self.plan.config_name != "train":
             command[1:1] = ["--config-name", self.plan.config_name]
@@ -155,7 +167,7 @@ class Scheduler:
         run.process = RunProcess(
             config,
             command,
-            resume=run.resumed,
+            resume=resume,
             log=self._log(run),
             environment=self.slots.environment(slot, config.get("threads")),
             inherited=(point.lease.descriptor,),
@@ -172,24 +184,18 @@ class Scheduler:
     def _running(self) -> list[SeedRun]:
         return [run for point in self.points.values() for run in point.running()]
 
-    def _read_progress(self) -> None:
-        for point in self.points.values():
-            for run in point.running():
-                evaluations = run.progress.look()
-                if run is not point.runs[0] or len(self.metrics) > 1:
-                    continue
-                for evaluation in evaluations:
-                    worse = self.study.report(point.number, evaluation.number, evaluation.value)
-                    if worse and self._stopping is None and evaluation.number != self.evaluations:
-                        assert run.process is not None
-                        run.process.prune()
+    def _processes(self) -> list[RunProcess]:
+        return [run.process for run in self._running() if run.process is not None]
 
-    def _tell_all_to_stop(self) -> None:
-        for run in self._running():
-            if not run.told_to_stop:
-                assert run.process is not None
-                run.process.stop()
-                run.told_to_stop = True
+    def _read_progress(self, run: SeedRun) -> None:
+        """Report the evaluations that came since the last look; end the run early where they are bad enough."""
+        first = self.points[run.number].runs[0]
+        for evaluation in run.progress.look():
+            if run is not first or len(self.metrics) > 1:
+                continue
+            worse = self.study.report(run.number, evaluation.number, evaluation.value)
+            if worse and run.process is not None and evaluation.number != self.evaluations:
+                run.process.prune()
 
     # -- ending ---
 
@@ -199,30 +205,23 @@ class Scheduler:
         outcome = run.process.outcome()
         self.slots.give_back(run.slot)
         run.state, run.process = "waiting", None
-        self._read_progress_of(run)
+        self._read_progress(run)
         if outcome.status in ("finished", "pruned"):
             run.read(self.metrics)
             if run.state == "waiting":
                 run.state, run.error = "failed", "ended without a summary"
-        elif outcome.status == "refused" and not run.resumed:
-            run.state, run.error = "failed", outcome.error
-        elif not run.told_to_stop:
-            self._crashed(run, outcome)
+        elif outcome.status != "interrupted" or not run.told_to_stop:
+            self._judge(run, outcome)
         run.told_to_stop = False
 
-    def _read_progress_of(self, run: SeedRun) -> None:
-        """Report the evaluations that came just before the end."""
-        point = self.points[run.number]
-        for evaluation in run.progress.look():
-            if run is point.runs[0] and len(self.metrics) == 1:
-                self.study.report(point.number, evaluation.number, evaluation.value)
-
-    def _crashed(self, run: SeedRun, outcome: Outcome) -> None:
-        crashes = run.crashed()
-        if outcome.status == "refused":  # what the run left cannot be gone on with
-            run.discard()
+    def _judge(self, run: SeedRun, outcome: Outcome) -> None:
+        """Start a run again that ended unasked, unless it would end the same way or has done so too often."""
         error = outcome.error or "was stopped by somebody else"
-        if crashes > self.settings.retries:
+        can_go_on = run.read(self.metrics)  # also where memory or the disk ran out, as its summary then says
+        if outcome.status == "refused" and not can_go_on:
+            run.state, run.error = "failed", error
+            return
+        if run.crashed() > self.settings.retries:
             run.state, run.error = "failed", error
         else:
             self.view.event(f"{run.name} ended: {error}; starting it again")
@@ -233,9 +232,7 @@ class Scheduler:
             if verdict is None:
                 if any(run.state == "failed" for run in point.runs):
                     for run in point.running():
-                        assert run.process is not None
-                        run.process.stop()
-                        run.told_to_stop = True
+                        run.stop()
                 continue
             self.study.remember(point.number, "seeds", seeds_note(point))
             if verdict == "fail":

@@ -198,15 +198,17 @@ class ClassMetrics(Metrics):
     def __init__(self, class_names: list[str]) -> None:
         self._names = class_names
         self._loss, self._count = Sum(), Sum()
-        self._counts_CC: Tensor | None = None
+        self._counts_CC = Sum()
 
     def update(self, output: ClassLogits, batch: Batch, loss_sum: Tensor, count: Tensor) -> None:
         classes = len(self._names)
         place_B = batch.targets * classes + output.logits_BC.argmax(-1)
-        counts_CC = torch.bincount(place_B, minlength=classes**2).view(classes, classes)
-        self._counts_CC = counts_CC if self._counts_CC is None else self._counts_CC + counts_CC
+        self._counts_CC.add(torch.bincount(place_B, minlength=classes**2).view(classes, classes))
         self._loss.add(loss_sum)
         self._count.add(count)
+
+    def sums(self) -> list[Sum]:
+        return [self._loss, self._count, self._counts_CC]
 
     def compute(self) -> dict[str, float]:
         return {"loss": self._loss.value() / self._count.value(), **class_scores(self._confusion_CC(), self._names)}
@@ -246,8 +248,7 @@ class ClassMetrics(Metrics):
         return {"confusion": draw}
 
     def _confusion_CC(self) -> np.ndarray:
-        assert self._counts_CC is not None, "no batch has been seen"
-        return self._counts_CC.cpu().numpy()
+        return self._counts_CC.array().numpy().astype(np.int64)
 
 
 def _confusion(targets_N: np.ndarray, predicted_N: np.ndarray, classes: int) -> np.ndarray:

@@ -168,17 +168,20 @@ class CTCMetrics(Metrics):
     def __init__(self, codec: TranscriptCodec, decoders: dict[str, Decoder]) -> None:
         self._codec, self._decoders = codec, decoders
         self._nats, self._symbols = Sum(), Sum()
-        self._sizes = np.zeros(3, np.int64)  # characters, words, utterances
-        self._errors = {way: np.zeros(3, np.int64) for way in decoders}
+        self._sizes = Sum()  # characters, words, utterances
+        self._errors = {way: Sum() for way in decoders}
 
     def update(self, output: Tensor, batch: Batch, loss_sum: Tensor, count: Tensor) -> None:
         self._nats.add(loss_sum)
         self._symbols.add(count)
         for log_probs_TV, reference in zip(rows_of(output, batch), references(batch, self._codec), strict=True):
-            self._sizes += (len(reference), len(reference.split()), 1)
+            self._sizes.add(torch.tensor([len(reference), len(reference.split()), 1]))
             for way, decoder in self._decoders.items():
                 hypothesis = self._codec.decode(decoder(log_probs_TV))
-                self._errors[way] += _errors(reference, hypothesis)
+                self._errors[way].add(torch.tensor(_errors(reference, hypothesis)))
+
+    def sums(self) -> list[Sum]:
+        return [self._nats, self._symbols, self._sizes, *self._errors.values()]
 
     def rows(self, output: Tensor, batch: Batch) -> dict[str, Tensor]:
         assert batch.target_lengths_B is not None
@@ -205,8 +208,8 @@ class CTCMetrics(Metrics):
     def compute(self) -> dict[str, float]:
         values = {"loss": self._nats.value() / max(self._symbols.value(), 1.0)}
         for way, errors in self._errors.items():
-            for name, wrong, size in zip(("cer", "wer", "ser"), errors, self._sizes, strict=True):
-                values[way + name] = float(wrong) / max(int(size), 1)
+            shares = errors.array() / self._sizes.array().clamp(min=1)
+            values |= {way + name: share for name, share in zip(("cer", "wer", "ser"), shares.tolist(), strict=True)}
         return values
 
 

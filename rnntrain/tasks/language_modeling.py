@@ -156,6 +156,9 @@ class LanguageMetrics(Metrics):
         self._tokens.add(count)
         self._chars.add(self._chars_V[targets].sum())
 
+    def sums(self) -> list[Sum]:
+        return [self._nats, self._tokens, self._chars]
+
     def compute(self) -> dict[str, float]:
         return self._values(self._nats.value(), self._tokens.value(), self._chars.value())
 

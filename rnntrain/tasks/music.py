@@ -118,6 +118,9 @@ class MusicMetrics(Metrics):
             length = None if batch.lengths_B is None else batch.lengths_B[-1]
             self._first = batch.targets[-1], output[-1].float(), length
 
+    def sums(self) -> list[Sum]:
+        return [self._nats, self._steps, self._hits, self._either]
+
     def compute(self) -> dict[str, float]:
         return {
             "loss": self._nats.value() / self._steps.value(),

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -88,8 +89,8 @@ class RegressionMetrics(Metrics):
         self._codec = codec
         self._scale_K = torch.from_numpy(codec.targets.scale_D)
         self._loss, self._count = Sum(), Sum()
-        self._squares, self._absolute = Sums(), Sums()
-        self._y, self._y_squares = Sums(), Sums()
+        self._squares, self._absolute = Sum(), Sum()
+        self._y, self._y_squares = Sum(), Sum()
         self._by_length = {length: (Sum(), Sum()) for length in codec.lengths.values()}
         self._drawn: list[tuple[Tensor, Tensor]] = []
         self._num_drawn = 0
@@ -116,17 +117,21 @@ class RegressionMetrics(Metrics):
             squares.add((error_NK.square().mean(1) * chosen_N).sum())
             number.add(chosen_N.sum())
 
+    def sums(self) -> list[Sum]:
+        errors = [self._squares, self._absolute, self._y, self._y_squares]
+        return [self._loss, self._count, *errors, *chain(*self._by_length.values())]
+
     def compute(self) -> dict[str, float]:
         count = self._count.value()
-        squares_K = self._squares.value()
-        spread_K = self._y_squares.value() - self._y.value().square() / count
+        squares_K = self._squares.array()
+        spread_K = self._y_squares.array() - self._y.array().square() / count
         # What rounding leaves of a constant target's spread is no spread.
-        varied_K = spread_K > 1e-12 * self._y_squares.value()
+        varied_K = spread_K > 1e-12 * self._y_squares.array()
         r2_K = torch.where(varied_K, 1 - squares_K / torch.where(varied_K, spread_K, 1.0), 0.0)
         metrics = {
             "loss": self._loss.value() / count,
             "mse": float(squares_K.mean()) / count,
-            "mae": float(self._absolute.value().mean()) / count,
+            "mae": float(self._absolute.array().mean()) / count,
             "r2": float(r2_K.mean()),
         }
         for length, (squares, number) in self._by_length.items():
@@ -172,20 +177,6 @@ class RegressionMetrics(Metrics):
         true_NK, said_NK = (torch.cat(parts).cpu().numpy() for parts in zip(*self._drawn, strict=True))
         mean_K = self._codec.targets.mean_D
         return {"predictions": partial(draw_predictions, true_NK + mean_K, said_NK + mean_K)}
-
-
-class Sums:
-    """Running sums of several numbers, in float64, kept on the device of what is added."""
-
-    def __init__(self) -> None:
-        self._total: Tensor | None = None
-
-    def add(self, value_K: Tensor) -> None:
-        self._total = value_K if self._total is None else self._total + value_K
-
-    def value(self) -> Tensor:
-        assert self._total is not None, "nothing was added"
-        return self._total.cpu()
 
 
 def _counted(part: Tensor, batch: Batch) -> Tensor:

@@ -25,6 +25,10 @@ class SpanCounts:
         self.predicted.update(_types(predicted_spans))
         self.right.update(_types(true_spans & predicted_spans))
 
+    def kinds(self) -> tuple[Counter[str], Counter[str], Counter[str]]:
+        """Return the counts of true, predicted and right spans."""
+        return self.true, self.predicted, self.right
+
     def metrics(self, types: Sequence[str]) -> dict[str, float]:
         """Return `precision`, `recall` and `f1` over all spans, and `f1/TYPE` for each type."""
         precision, recall, f1 = scores(self.right.total(), self.predicted.total(), self.true.total())

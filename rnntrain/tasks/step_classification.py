@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from itertools import groupby
+from itertools import chain, groupby
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -98,7 +98,7 @@ class StepMetrics(Metrics):
     def __init__(self, codec: StepClassesCodec) -> None:
         self._codec = codec
         self._loss, self._count = Sum(), Sum()
-        self._counts_CC: Tensor | None = None
+        self._counts_CC = Sum()
         # Right steps, steps, right sequences, sequences.
         self._all = [Sum() for _ in range(4)]
         self._by_length = {length: [Sum() for _ in range(4)] for length in codec.lengths.values()}
@@ -114,6 +114,9 @@ class StepMetrics(Metrics):
         _add(self._all, right_B, steps_B, torch.ones_like(steps_B))
         for steps, length in self._codec.lengths.items():
             _add(self._by_length[length], right_B, steps_B, of_each_length(batch, steps, per_step=False))
+
+    def sums(self) -> list[Sum]:
+        return [self._loss, self._count, self._counts_CC, *self._all, *chain(*self._by_length.values())]
 
     def compute(self) -> dict[str, float]:
         metrics = {"loss": self._loss.value() / self._count.value(), **_accuracies(self._all)}
@@ -147,12 +150,11 @@ class StepMetrics(Metrics):
 
     def _count_classes(self, said_N: Tensor, due_N: Tensor) -> None:
         classes = self._codec.num_classes
-        counts_CC = torch.bincount(due_N * classes + said_N, minlength=classes**2).view(classes, classes)
-        self._counts_CC = counts_CC if self._counts_CC is None else self._counts_CC + counts_CC
+        self._counts_CC.add(torch.bincount(due_N * classes + said_N, minlength=classes**2).view(classes, classes))
 
     def pictures(self) -> dict[str, Picture]:
-        assert self._counts_CC is not None, "no batch has been seen"
-        return {"confusion": partial(_confusion_matrix, self._counts_CC.cpu().numpy(), self._codec.class_names)}
+        counts_CC = self._counts_CC.array().numpy().astype(np.int64)
+        return {"confusion": partial(_confusion_matrix, counts_CC, self._codec.class_names)}
 
 
 def _confusion_matrix(counts_CC: np.ndarray, names: list[str]) -> Figure:

@@ -1,6 +1,6 @@
 """What a tagger's predictions come to: nats, accuracy, F1 of spans, and which types are taken for which."""
 
-# B batch, T time, C classes of the confusion matrix
+# B batch, T time (or types of spans), K tags, C classes of the confusion matrix
 
 from __future__ import annotations
 
@@ -36,6 +36,25 @@ class Results:
         if self.codec.marks_spans:
             self.spans.add(true, predicted)
 
+    def counts(self) -> tuple[Tensor, Tensor]:
+        """Return all of it as counts that can be added up: of pairs of tags ``[K, K]``, of spans ``[types, 3]``."""
+        places, spans = {tag: place for place, tag in enumerate(self.codec.tags)}, self.spans
+        pairs_KK = torch.zeros(len(places), len(places), dtype=torch.int64)
+        for (true, predicted), count in self.pairs.items():
+            pairs_KK[places[true], places[predicted]] = count
+        return pairs_KK, torch.tensor([[each[name] for each in spans.kinds()] for name in self.codec.types])
+
+    @classmethod
+    def of(cls, codec: TagCodec, pairs_KK: Tensor, spans_T3: Tensor) -> Results:
+        """Return the results whose counts these are."""
+        results, tags = cls(codec), codec.tags
+        for place in pairs_KK.nonzero().tolist():
+            results.pairs[tags[place[0]], tags[place[1]]] = int(pairs_KK[tuple(place)])
+        for number, name in enumerate(codec.types):
+            for counts, count in zip(results.spans.kinds(), spans_T3[number].tolist(), strict=True):
+                counts[name] = int(count)
+        return results
+
     def metrics(self) -> dict[str, float]:
         right = sum(count for (true, predicted), count in self.pairs.items() if true == predicted)
         accuracy = {"accuracy": right / max(self.pairs.total(), 1)}
@@ -62,13 +81,16 @@ class TaggingMetrics(Metrics):
         self._nats, self._tokens = Sum(), Sum()
         # Tags stay on their device until they are asked for: each copy would make it wait.
         self._seen: list[tuple[Tensor, Tensor, Tensor | None]] = []
-        self._results: Results | None = None
+        self._pairs_KK, self._spans_T3 = Sum(), Sum()
 
     def update(self, output: TagScores, batch: Batch, loss_sum: Tensor, count: Tensor) -> None:
         self._nats.add(loss_sum)
         self._tokens.add(count)
         self._seen.append((batch.targets, output.best(batch.lengths_B), batch.lengths_B))
-        self._results = None
+
+    def sums(self) -> list[Sum]:
+        self._count_seen()
+        return [self._nats, self._tokens, self._pairs_KK, self._spans_T3]
 
     def compute(self) -> dict[str, float]:
         return {"loss": self._nats.value() / max(self._tokens.value(), 1.0)} | self.results().metrics()
@@ -128,13 +150,17 @@ class TaggingMetrics(Metrics):
 
     def results(self) -> Results:
         """Return all that was seen, as tags by name."""
-        if self._results is None:
-            self._results = Results(self._codec)
-            tags = self._codec.tags
-            for true_BT, predicted_BT, lengths_B in self._seen:
-                for true, predicted in valid_rows(lengths_B, true_BT, predicted_BT):
-                    self._results.add([tags[tag] for tag in true], [tags[tag] for tag in predicted])
-        return self._results
+        self._count_seen()
+        return Results.of(self._codec, self._pairs_KK.array(), self._spans_T3.array())
+
+    def _count_seen(self) -> None:
+        seen, tags = Results(self._codec), self._codec.tags
+        for true_BT, predicted_BT, lengths_B in self._seen:
+            for true, predicted in valid_rows(lengths_B, true_BT, predicted_BT):
+                seen.add([tags[tag] for tag in true], [tags[tag] for tag in predicted])
+        self._seen.clear()
+        for total, counts in zip((self._pairs_KK, self._spans_T3), seen.counts(), strict=True):
+            total.add(counts)
 
 
 def valid_rows(lengths_B: Tensor | None, *values_BT: Tensor) -> Iterator[list[list[int]]]:

@@ -51,6 +51,8 @@ def forecast(arguments: list[str]) -> int:
     trained = predictor.horizon
     predictor = predictor.ahead(options.horizon or trained)
     recorded = run.config.data.arguments
+    if not paths and "path" not in recorded:
+        raise UserError(f"forecast {options.run}: its data is no file; name one with history")
     files = paths or [str(resolve(str(recorded["path"]), "data.path"))]
     reading = Reading(recorded)
     items = list(items_of(predictor, files, reading))

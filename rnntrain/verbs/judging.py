@@ -48,9 +48,10 @@ def evaluate(arguments: list[str]) -> int:
 
     each_row = bool(options.bootstrap or options.detail)
     if files:
-        judgement = using.judge_files(options.run, files, overrides, options.split)
+        judgement = using.judge_files(options.run, files, overrides, options.split, progress=True)
     else:
-        judgement = using.judge_split(options.run, options.split or "val", overrides, each_row=each_row)
+        split = options.split or "val"
+        judgement = using.judge_split(options.run, split, overrides, each_row=each_row, progress=True)
     intervals = judgement.intervals(options.bootstrap, options.seed) if options.bootstrap else {}
     tables = judgement.tables() if options.detail else {}
     if options.json:

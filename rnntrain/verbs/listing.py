@@ -41,6 +41,8 @@ def runs(arguments: list[str]) -> int:
     words = options.words[1:] if cleans else options.words
     filters = [word for word in words if "=" in word and not Path(word).exists()]
     paths = [Path(word) for word in words if word not in filters]
+    if options.limit is not None and options.limit < 1:
+        raise UserError(f"--limit {options.limit}: give a number from 1 on")
     if options.yes and not cleans:
         raise UserError("--yes: belongs to `rnntrain runs clean`; leave it out")
     if cleans and not (filters or paths or options.task or options.status):

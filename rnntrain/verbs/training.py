@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rnntrain.errors import DONE
 from rnntrain.verbs.parsing import Parser, config_parser, parse, require_run
+
+if TYPE_CHECKING:
+    from rnntrain.commands import Trained
 
 TRAIN_HELP = """\
 Train a model. Without arguments: an LSTM on Shakespeare's plays, about three minutes on two processor cores.
@@ -51,8 +55,7 @@ def train(arguments: list[str]) -> int:
     checked = configs.check(configs.compose(options.overrides, options.config_dir, options.config_name))
     from rnntrain import commands
 
-    trained = commands.train(checked, quiet=options.quiet)
-    print("\n".join(commands.closing_lines(trained)))
+    _print_closing(commands.train(checked, quiet=options.quiet))
     return DONE
 
 
@@ -79,9 +82,15 @@ def resume(arguments: list[str]) -> int:
     from rnntrain import commands, recorded
 
     run = recorded.latest_interrupted() if options.run is None else Path(options.run)
-    trained = commands.resume(run, options.overrides, quiet=options.quiet, strict=options.strict)
-    print("\n".join(commands.closing_lines(trained)))
+    _print_closing(commands.resume(run, options.overrides, quiet=options.quiet, strict=options.strict))
     return DONE
+
+
+def _print_closing(trained: Trained) -> None:
+    from rnntrain import commands
+
+    if trained.writes:
+        print("\n".join(commands.closing_lines(trained)))
 
 
 def check(arguments: list[str]) -> int:

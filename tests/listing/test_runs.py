@@ -81,6 +81,7 @@ def test_mistakes_are_answered_in_one_line(refused, runs: Path) -> None:
     assert "nowhere" in refused("runs", "nowhere")
     assert "say which runs" in refused("runs", "clean")
     assert "leave it out" in refused("runs", "--yes")
+    assert "from 1 on" in refused("runs", "--limit", "0")
 
 
 # -- clean ---

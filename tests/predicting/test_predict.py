@@ -20,6 +20,7 @@ from tasks import cases
 import rnntrain
 from rnntrain import commands
 from rnntrain.config import check
+from rnntrain.predicting.writing import as_json
 from rnntrain.verbs.predicting import paths_and_overrides
 
 Cli = Callable[..., Answer]
@@ -174,6 +175,16 @@ def test_a_sound_of_another_rate_is_refused_and_can_be_resampled(
     write_wav(workspace / "a.wav", tone(500.0, 0.3, rate=16_000), rate=16_000)
     assert "data.resample=true" in refused("predict", sound_run, "a.wav")
     assert run_cli("predict", sound_run, "a.wav", "data.resample=true").code == 0
+
+
+def test_answers_steer_no_terminal_and_are_always_json(
+    run_cli: Cli, text_run: Path, workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (workspace / "new.txt").write_bytes(b"ab\x1b[31m\x07c\n")
+    answer = run_cli("predict", text_run, "new.txt")
+    assert r"ab\x1b[31m\x07c" in answer.out
+    assert "\x1b" not in answer.out
+    assert as_json({"a": [1.0, float("nan")], "b": {"c": float("inf")}}) == '{"a": [1.0, null], "b": {"c": null}}'
 
 
 def test_files_and_changes_are_told_apart(workspace: Path) -> None:

@@ -170,3 +170,19 @@ def test_the_page_lies_in_the_run_unless_another_place_is_named(run_cli, workspa
     assert answer.code == 0, answer
     assert (run / "report.html").is_file()
     assert answer.out.startswith("run/report.html: 1 run, ")
+
+
+def test_a_run_that_was_trained_has_its_curves_and_its_sample_on_its_page(run_cli, workspace: Path) -> None:
+    from commandline import TINY
+
+    assert run_cli("train", *TINY, "run.dir=run", "--quiet", "diagnose=gradients").code == 0
+    assert run_cli("report", "run", "--out", "page.html").code == 0
+    page = Reader((workspace / "page.html").read_text(encoding="utf-8"))
+    for part in (
+        "train/loss",
+        "val/perplexity",
+        "Sample",
+        "step 4, the weights that the run ends with",
+        "gradients by lag",
+    ):
+        assert part in page.text, part

@@ -4,7 +4,8 @@ It keeps the run's folder as a real run does: lock, config, metrics, checkpoints
 the config:
 
 - `optimizer.lr`: how good it ends, best at 0.01;
-- `model.hidden_size`: 13 ends with a traceback, 14 refuses, 15 is killed the first time, 16 each time, 17 has no value;
+- `model.hidden_size`: 13 ends with a traceback, 14 refuses, 15 is killed the first time, 16 each time, 17 has no value,
+  18 has not the memory to go on, the first time;
 - `trainer.max_steps`: evaluations, each after `FAKE_SECONDS` of sleep.
 """
 
@@ -66,6 +67,9 @@ def _steps(config: dict[str, Any], seed: int, size: int | None, run: RunDir, sto
             file.write(json.dumps({"step": step, "val/loss": loss if size != 17 else "nan"}) + "\n")
         if size == 16 or (size == 15 and first == 1 and step == 2):
             os.kill(os.getpid(), signal.SIGKILL)
+        if size == 18 and first == 1 and step == 3:
+            _summarise(run, "interrupted", step, {})
+            raise UserError("out of memory")
         if stop.reason() is not None:
             _summarise(run, stop.status, step, {})
             return INTERRUPTED, {"status": stop.status, "error": f"saved at step {step}"}

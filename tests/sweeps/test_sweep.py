@@ -129,6 +129,15 @@ def test_a_run_that_crashes_is_tried_again_and_one_that_refuses_is_not(sweep: Cl
     assert "0002-seed0 ended" not in answer.err
 
 
+def test_what_can_be_gone_on_with_is_kept_when_it_cannot_be_for_now(sweep: Cli, workspace: Path) -> None:
+    """As where memory runs out: the run says so, has been saved, and goes on when it is asked again."""
+    words = ["model.hidden_size=choice(18)", "sweep.sampler=grid", "sweep.retries=1"]
+    answer = sweep(*words)
+    assert answer.code == 0, answer
+    assert "0000-seed0 ended: out of memory; starting it again" in answer.err
+    assert steps_trained(FOLDER / "runs/0000-seed0") == [1, 2, 3, 4]
+
+
 def test_on_failure_stop_ends_the_sweep_with_what_failed(sweep: Cli, workspace: Path) -> None:
     words = ["model.hidden_size=choice(8,14,9,10)", "sweep.sampler=grid", "sweep.workers=1"]
     answer = sweep(*words, "sweep.on_failure=stop")

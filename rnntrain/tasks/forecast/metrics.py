@@ -19,6 +19,21 @@ from rnntrain.tasks.forecast.outputs import Forecast, Output, forecast_loss, pin
 from rnntrain.tasks.forecast.units import Units
 
 PERCENT = 100.0
+# What is summed up for each step of the horizon, of point forecasts and of quantiles.
+POINTS = (
+    "count",
+    "scaled_square",
+    "scaled_error",
+    "error",
+    "square",
+    "last_value_error",
+    "shares",
+    "positive",
+    "symmetric",
+    "relative",
+    "relative_count",
+)
+QUANTILES = ("pinball", "scaled_pinball")
 
 
 class ForecastMetrics(Metrics):
@@ -28,15 +43,19 @@ class ForecastMetrics(Metrics):
         self._codec, self._units, self._output = codec, Units(codec), output
         self._horizon = self.block = codec.layout.horizon
         self._loss, self._count = Sum(), Sum()
-        self._sums: dict[str, Tensor] = {}
+        quantiles = [_below(level) for level in output.levels] + [_band(share) for _, _, share in output.bands]
+        names = (*POINTS, *(QUANTILES if output.levels else ()), *quantiles)
+        self._sums = {name: Sum() for name in names}
 
     def update(self, output: Any, batch: Batch, loss_sum: Tensor, count: Tensor) -> None:
         assert isinstance(output, Forecast)
         self._loss.add(loss_sum)
         self._count.add(count)
         for name, part_BS in self._parts(output, batch).items():
-            sums_S = part_BS.sum(0)
-            self._sums[name] = self._sums[name] + sums_S if name in self._sums else sums_S
+            self._sums[name].add(part_BS.sum(0))
+
+    def sums(self) -> list[Sum]:
+        return [self._loss, self._count, *self._sums.values()]
 
     def _parts(self, output: Forecast, batch: Batch) -> dict[str, Tensor]:
         """Return what each window adds to each sum at each step of the horizon, ``[B, S]``."""
@@ -80,13 +99,13 @@ class ForecastMetrics(Metrics):
         }
         # In units: the same as on the scale of the model, but for sums of returns.
         below_BSCQ = truth_BSC[..., None] <= measured_BSCQ
-        parts |= {f"below {level:g}": below_BSCQ[..., q] for q, level in enumerate(levels)}
+        parts |= {_below(level): below_BSCQ[..., q] for q, level in enumerate(levels)}
         for low, high, share in self._output.bands:
             parts[_band(share)] = (truth_BSC >= measured_BSCQ[..., low]) & (truth_BSC <= measured_BSCQ[..., high])
         return parts
 
     def compute(self) -> dict[str, float]:
-        totals = {name: float(sums_S.sum()) for name, sums_S in self._sums.items()}
+        totals = {name: float(each.array().sum()) for name, each in self._sums.items()}
         count = totals["count"]
         values = {
             "loss": self._loss.value() / self._count.value(),
@@ -113,9 +132,9 @@ class ForecastMetrics(Metrics):
 
     def by_step(self, name: str) -> list[float]:
         """Return the mean of a sum at each step of the horizon that was forecast."""
-        counts_S = self._sums["count"]
+        counts_S = self._sums["count"].array()
         known_S = counts_S > 0
-        means: list[float] = (self._sums[name][known_S] / counts_S[known_S]).tolist()
+        means: list[float] = (self._sums[name].array()[known_S] / counts_S[known_S]).tolist()
         return means
 
     def rows(self, output: Any, batch: Batch) -> dict[str, Tensor]:
@@ -132,7 +151,8 @@ class ForecastMetrics(Metrics):
         alone = ForecastMetrics(self._codec, self._output)
         alone._loss.add(torch.tensor(float(sums["loss"])))
         alone._count.add(torch.tensor(float(sums["loss_count"])))
-        alone._sums = {name: torch.from_numpy(part) for name, part in sums.items() if not name.startswith("loss")}
+        for name, total in alone._sums.items():
+            total.add(torch.from_numpy(sums[name]))
         return alone.compute()
 
     def tables(self, sums: Mapping[str, np.ndarray]) -> dict[str, Table]:
@@ -160,10 +180,14 @@ class ForecastMetrics(Metrics):
             errors_S, naive_S = self.by_step("error"), self.by_step("last_value_error")
             shown["error by step"] = lambda: draw.error_by_step(errors_S, naive_S)
         if self._output.levels:
-            count = float(self._sums["count"].sum())
-            shares = [float(self._sums[f"below {level:g}"].sum()) / count for level in self._output.levels]
+            count = float(self._sums["count"].array().sum())
+            shares = [float(self._sums[_below(level)].array().sum()) / count for level in self._output.levels]
             shown["coverage"] = lambda: draw.coverage(self._output.levels, shares)
         return shown
+
+
+def _below(level: float) -> str:
+    return f"below {level:g}"
 
 
 def _band(share: float) -> str:

@@ -1,0 +1,189 @@
+"""Several processes that train one model come to what one process comes to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import together_work
+from tasks.cases import TASKS
+from together import Together
+from training import CELLS, differences, write_documents, write_text
+
+from rnntrain.checkpoint import latest_valid, load_checkpoint
+from rnntrain.run import RunDir
+
+STEPS: dict[str, Any] = {"trainer.max_steps": 6, "trainer.eval_every_steps": 3, "trainer.log_every_steps": 2}
+MODES: dict[str, dict[str, Any]] = {
+    "streams": {},
+    "more processes than rows": {"data.batch_size": 1},
+    "rows that do not divide": {"data.batch_size": 5},
+    "random windows": {"data.contiguous": False, "task.carry": False},
+    "accumulate": {"trainer.accumulate": 3},
+    "averaged weights": {"trainer.average_decay": 0.8},
+    "penalties": {"model.activation_penalty": 1.0, "model.change_penalty": 1.0},
+    "bfloat16": {"precision": "bfloat16"},
+    "tied": {"model.tie_embeddings": True},
+    "adaptive softmax": {"task.output": "adaptive", "task.cutoffs": [3, 9]},
+    "mixture of softmaxes": {"task.output": "mixture"},
+    "clipped by value": {"trainer.grad_clip_mode": "value", "trainer.grad_clip": 0.01},
+}
+DOCUMENTS: dict[str, dict[str, Any]] = {
+    "documents": {"data.documents": True, "data.batch_size": 6},
+    "shuffled documents": {"data.documents": True, "data.contiguous": False, "task.carry": False},
+}
+LOOSE = {"bfloat16": 2e-2}
+
+
+@pytest.fixture(scope="module")
+def together() -> Iterator[Together]:
+    with Together() as processes:
+        yield processes
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_text(tmp_path_factory.mktemp("text"), 150)
+
+
+@pytest.fixture(scope="module")
+def documents(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_documents(tmp_path_factory.mktemp("documents"))
+
+
+def agree(alone: Any, others: list[Any], tolerance: float = 1e-4) -> None:
+    """Assert that each of the processes came to what one came to alone, within the rounding of sums."""
+    for other in others:
+        assert not isinstance(other, str), other
+        _close(alone, other, tolerance, "")
+
+
+def _close(a: Any, b: Any, tolerance: float, place: str) -> None:
+    if isinstance(a, dict):
+        assert a.keys() == b.keys(), place
+        for key in a:
+            _close(a[key], b[key], tolerance, f"{place}.{key}")
+    elif isinstance(a, (list, tuple)):
+        assert len(a) == len(b), place
+        for number, (one, other) in enumerate(zip(a, b, strict=True)):
+            _close(one, other, tolerance, f"{place}[{number}]")
+    else:
+        assert b == pytest.approx(a, rel=tolerance, abs=tolerance), place
+
+
+@pytest.mark.parametrize("mode", [*MODES, *DOCUMENTS])
+def test_the_same_batches_give_the_same_curve(mode: str, text: Path, documents: Path, together: Together) -> None:
+    path, changes = (documents, DOCUMENTS[mode]) if mode in DOCUMENTS else (text, MODES[mode])
+    changes = STEPS | changes
+    alone = together_work.fit(str(path), changes)
+    both = together.call("fit", str(path), changes)
+    agree(alone, [{**each, "draws": alone["draws"]} for each in both], LOOSE.get(mode, 1e-4))
+
+
+def test_every_cell_trains_in_several_processes(text: Path, together: Together) -> None:
+    changes = STEPS | {"trainer.max_steps": 2, "trainer.eval_every_steps": 2, "model.num_layers": 2}
+    alone = together_work.fit_all_cells(str(text), changes)
+    both = together.call("fit_all_cells", str(text), changes)
+    assert isinstance(both[0], dict), both
+    for cell in CELLS:
+        agree(alone[cell], [{**each[cell], "draws": alone[cell]["draws"]} for each in both], 1e-3)
+
+
+def test_every_task_gives_every_weight_a_gradient(tmp_path: Path) -> None:
+    # Else the exchange of gradients would wait for it.
+    assert set(map(tuple, together_work.without_gradient(str(tmp_path)).values())) == {()}
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_every_task_trains_and_evaluates_in_several_processes(task: str, tmp_path: Path, together: Together) -> None:
+    alone = together_work.fit_task(str(tmp_path), task, 3)
+    agree(alone, together.call("fit_task", str(tmp_path), task, 3), 1e-3)
+
+
+def test_trees_are_gathered_without_pickles(together: Together) -> None:
+    expected = [[0, [0, 0]], [1, [1, 1, 1, 1, 1]]]
+    assert together.call("gather_trees") == [expected, expected]
+
+
+def test_a_mistake_in_the_first_process_ends_all(together: Together) -> None:
+    assert together.call("fail_in_first") == ["UserError: the first says why", "Followed: 2"]
+
+
+def test_processes_must_have_the_same_data(together: Together) -> None:
+    first, second = together.call("differ", [1, 2])
+    assert first.startswith("UserError: process 1 has another data than process 0 (2 and 1)")
+    assert second.startswith("Followed")
+    assert together.call("differ", [1, 1]) == ["none", "none"]
+
+
+# -- runs ---
+
+RUN: dict[str, Any] = {
+    "trainer.max_steps": 12,
+    "trainer.checkpoint_every_steps": 4,
+    "trainer.average_decay": 0.9,
+    "model.dropout": 0.2,
+    "model.num_layers": 2,
+    "data.batch_size": 5,
+}
+
+
+def run_of(text: Path, name: str) -> RunDir:
+    return RunDir(text.parent / "outputs" / "test" / name)
+
+
+def tree_of(run: RunDir) -> dict[str, Any]:
+    """Return the last checkpoint, without what tells of time."""
+    tree = load_checkpoint(latest_valid(run.checkpoints))
+    del tree["trainer"]["seconds"]
+    return tree
+
+
+@pytest.fixture(scope="module")
+def whole(text: Path, together: Together) -> RunDir:
+    """Return a run of two processes that never stopped."""
+    first, second = together.call("train_run", str(text), {**RUN, "run.name": "whole"})
+    assert (first["writes"], second["writes"]) == (True, False)
+    assert {**first, "writes": None} == {**second, "writes": None}
+    return run_of(text, "whole")
+
+
+def test_a_run_is_one_folder_whose_metrics_are_written_once(whole: RunDir) -> None:
+    assert len([path for path in whole.path.parent.iterdir() if path.name.startswith("whole")]) == 1
+    steps = [line for line in whole.metrics.read_text().splitlines() if '"train/loss"' in line]
+    assert len(steps) == 12 // 3
+
+
+def test_processes_draw_masks_of_their_own_and_the_checkpoint_holds_them(whole: RunDir) -> None:
+    tree = load_checkpoint(latest_valid(whole.checkpoints))
+    first, second = tree["generators_by_process"]
+    assert first["torch"].tolist() != second["torch"].tolist()
+    assert tree["trainer"]["state"][0][0].shape[0] == 5  # the rows of both
+
+
+@pytest.mark.parametrize("stop_at", [3, 5])
+def test_a_signal_to_any_process_stops_all_and_resume_is_bitwise(
+    stop_at: int, text: Path, whole: RunDir, together: Together
+) -> None:
+    name = f"stopped-{stop_at}"
+    ended = together.call("train_run", str(text), {**RUN, "run.name": name}, stop_at)
+    assert [each["ended"] for each in ended] == ["Interrupted", "Followed"]
+    run = run_of(text, name)
+    assert load_checkpoint(latest_valid(run.checkpoints))["trainer"]["step"] < 12
+    together.call("resume_run", str(run.path), [])
+    assert differences(tree_of(whole), tree_of(run)) == []
+
+
+def test_a_run_goes_on_with_another_number_of_processes(
+    text: Path, whole: RunDir, together: Together, capfd: pytest.CaptureFixture[str]
+) -> None:
+    changes = {**RUN, "model.dropout": 0.0}  # whose masks would differ
+    alone = together_work.train_run(str(text), {**changes, "run.name": "alone"})
+    together.call("train_run", str(text), {**changes, "run.name": "fewer"}, 5)
+    fewer = together_work.resume_run(str(run_of(text, "fewer").path), [])
+    assert "world size was 2 and is 1" in capfd.readouterr().err
+    assert together_work.train_run(str(text), {**changes, "run.name": "more"}, 5) == {"ended": "Interrupted"}
+    more = together.call("resume_run", str(run_of(text, "more").path), [])
+    agree(alone, [fewer, more[0], {**more[1], "writes": True}], 1e-4)

@@ -1,0 +1,176 @@
+"""Runs under `torchrun`: one folder, and no process left over when one dies, hangs or is stopped."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from commandline import TINY, environment
+
+from rnntrain.run import RunDir
+
+PATIENCE_SECONDS = 120.0  # of the tests themselves, so that none hangs: nothing is asserted of it
+LONG = [*TINY, "trainer.max_steps=1000000", "trainer.eval_every_steps=1000000", "trainer.checkpoint_every_steps=50"]
+LONG = [word for word in LONG if word not in TINY or not word.startswith("trainer.")]
+
+
+def run_at(workspace: Path) -> RunDir:
+    return RunDir(workspace / "run")
+
+
+@contextmanager
+def torchrun(workspace: Path, *words: str, options: tuple[str, ...] = ()) -> Iterator[subprocess.Popen[str]]:
+    """Start two processes that train in `workspace/run`; kill what is left of them at the end."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", *options]
+    command += ["-m", "rnntrain", *words]
+    with subprocess.Popen(
+        command, cwd=workspace, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
+        try:
+            yield process
+        finally:
+            for left in workers(workspace):
+                with suppress(ProcessLookupError):
+                    os.kill(left, signal.SIGKILL)
+            process.kill()
+
+
+def workers(workspace: Path) -> list[int]:
+    """Return the processes that train in the workspace, by rank."""
+    found = {}
+    for folder in Path("/proc").iterdir():
+        with suppress(OSError):
+            if folder.name.isdecimal() and os.readlink(folder / "cwd") == str(workspace):
+                variables = (folder / "environ").read_bytes().split(b"\0")
+                rank = [value[5:] for value in variables if value.startswith(b"RANK=")]
+                if rank and (folder / "stat").read_text().rpartition(")")[2].split()[0] != "Z":
+                    found[int(rank[0])] = int(folder.name)
+    return [found[rank] for rank in sorted(found)]
+
+
+def wait_for(condition: Callable[[], Any]) -> Any:
+    until = time.monotonic() + PATIENCE_SECONDS
+    while not (found := condition()):
+        assert time.monotonic() < until, "it never came"
+        time.sleep(0.05)
+    return found
+
+
+def wait_for_checkpoint(workspace: Path, step: int = 50) -> None:
+    wait_for(lambda: (run_at(workspace).checkpoints / f"step-{step:09}").is_dir())
+
+
+def finished(process: subprocess.Popen[str], workspace: Path) -> str:
+    """Return what was printed, once torchrun has ended and no process is left."""
+    output, _ = process.communicate(timeout=PATIENCE_SECONDS)
+    wait_for(lambda: not workers(workspace))
+    return output
+
+
+@pytest.fixture
+def place(tiny_text: Path) -> Path:
+    return tiny_text.parent
+
+
+def test_two_processes_write_one_run(place: Path) -> None:
+    with torchrun(place, "train", *TINY, "run.dir=run") as process:
+        output = finished(process, place)
+    assert process.returncode == 0, output
+    assert output.count("Finished (max_steps): 4 steps") == 1
+    assert json.loads(run_at(place).info.read_text())["environment"]["processes"] == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("victim", [0, 1])
+def test_a_process_that_dies_ends_the_run_and_is_named(victim: int, place: Path) -> None:
+    with torchrun(place, "train", *LONG, "run.dir=run") as process:
+        wait_for_checkpoint(place)
+        pids = workers(place)
+        os.kill(pids[victim], signal.SIGKILL)
+        output = finished(process, place)
+    assert process.returncode != 0
+    assert f"error: process {victim} of 2 (pid {pids[victim]} on " in output
+
+
+@pytest.mark.slow
+def test_a_process_that_hangs_ends_the_run_within_its_timeout_and_is_named(place: Path) -> None:
+    with torchrun(place, "train", *LONG, "run.dir=run", "device.timeout_minutes=0.05") as process:
+        wait_for_checkpoint(place)
+        hanging = workers(place)[1]
+        os.kill(hanging, signal.SIGSTOP)
+        line = ""
+        assert process.stdout is not None
+        while "did not answer" not in line:
+            line = process.stdout.readline()
+            assert line, "torchrun ended without a word"
+        finished(process, place)
+    assert f"process 1 of 2 (pid {hanging} on " in line
+
+
+@pytest.mark.slow
+def test_what_torchrun_starts_anew_goes_on_in_its_own_run(place: Path) -> None:
+    words = ["train", *LONG, "run.root=runs", "run.group=g", "trainer.max_steps=400"]
+    with torchrun(place, *words, options=("--max-restarts", "1")) as process:
+        [folder] = wait_for(lambda: list(place.glob("runs/g/*/checkpoints/step-000000050")))
+        os.kill(workers(place)[1], signal.SIGKILL)
+        output = finished(process, place)
+    assert process.returncode == 0, output
+    [run] = (place / "runs" / "g").iterdir()
+    assert run == folder.parent.parent
+    assert json.loads((run / "run.json").read_text())["resumed"][0]["step"] >= 50
+    assert json.loads((run / "summary.json").read_text())["step"] == 400
+
+
+@pytest.mark.slow
+def test_a_signal_to_torchrun_saves_the_run(place: Path) -> None:
+    with torchrun(place, "train", *LONG, "run.dir=run") as process:
+        wait_for_checkpoint(place)
+        process.send_signal(signal.SIGTERM)
+        output = finished(process, place)
+    assert output.count("saved at step") == 1
+    assert json.loads(run_at(place).summary.read_text())["status"] == "interrupted"
+
+
+@pytest.mark.slow
+def test_processes_end_with_torchrun(place: Path) -> None:
+    with torchrun(place, "train", *LONG, "run.dir=run") as process:
+        wait_for_checkpoint(place)
+        process.kill()
+        output = finished(process, place)
+    assert "saved at step" in output
+    assert json.loads(run_at(place).summary.read_text())["status"] == "interrupted"
+
+
+# -- what the environment says ---
+
+
+@pytest.mark.parametrize(
+    ("variables", "words"),
+    [
+        ({"RANK": "0", "WORLD_SIZE": "2"}, "LOCAL_RANK: not in the environment"),
+        ({"RANK": "0", "WORLD_SIZE": "0", "LOCAL_RANK": "0"}, "RANK=0, WORLD_SIZE=0: ranks are below"),
+        ({"RANK": "x", "WORLD_SIZE": "2", "LOCAL_RANK": "0"}, "RANK=x: expected a number"),
+    ],
+)
+def test_an_environment_that_makes_no_sense_is_one_line(
+    variables: dict[str, str], words: str, tiny_text: Path, refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1", **variables}.items():
+        monkeypatch.setenv(name, value)
+    assert words in refused("train", *TINY)
+
+
+def test_multirun_under_torchrun_says_what_to_do(
+    tiny_text: Path, refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert "hydra/launcher=" in refused("train", *TINY, "-m", "seed=0,1")

@@ -1,0 +1,145 @@
+"""What tests let several processes do, and one alone, to compare what it comes to."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from tasks.cases import TASKS
+from training import CELLS, Notes, make_config
+
+from rnntrain import commands, distributed
+from rnntrain.build import Experiment, build
+from rnntrain.errors import Followed, Interrupted, UserError
+from rnntrain.recorder import Follower, Recorder
+from rnntrain.settings import DeviceSettings
+from rnntrain.tasks.base import carry_nothing
+
+
+def cpu() -> DeviceSettings:
+    return DeviceSettings(kind="cpu", timeout_minutes=1.0)
+
+
+def fit(path: str, changes: dict[str, Any], cell: str = "lstm") -> dict[str, Any]:
+    """Train; return the losses of all steps, the weights, the logged lines and the number of units seen."""
+    with distributed.joined(cpu):
+        return _fitted(build(make_config(Path(path), changes, cell=cell)))
+
+
+def fit_all_cells(path: str, changes: dict[str, Any]) -> dict[str, Any]:
+    with distributed.joined(cpu):
+        return {cell: _fitted(build(make_config(Path(path), changes, cell=cell))) for cell in CELLS}
+
+
+def fit_task(folder: str, task: str, steps: int) -> dict[str, Any]:
+    """Train a task for some steps; return that, and the metrics of each split and way to evaluate."""
+    with distributed.joined(cpu):
+        # Each process writes its own files, of the same content.
+        experiment = TASKS[task](Path(folder) / f"{distributed.world_size()}-{distributed.rank()}").experiment
+        trainer = experiment.trainer
+        found = {"losses": [], "weights": []}
+        for _ in range(steps):
+            result = trainer.train_step()
+            found["losses"].append(float(result.loss_sum / result.count))
+        found["weights"] = _weights(experiment)
+        found["metrics"] = {
+            f"{split}{way}": trainer.evaluate(split, carry)
+            for split in sorted({"val", "test"} & set(experiment.data.splits))
+            for way, carry in {"": carry_nothing, **experiment.task.evaluations()}.items()
+        }
+        return found
+
+
+def without_gradient(folder: str) -> dict[str, list[str]]:
+    """Return the weights that get no gradient from a batch, by task: DistributedDataParallel would wait for them."""
+    missing = {}
+    for name, make in TASKS.items():
+        case = make(Path(folder) / name)
+        case.loss(case.batch)[0].backward()
+        missing[name] = [name for name, p in case.model.named_parameters() if p.requires_grad and p.grad is None]
+    return missing
+
+
+def train_run(path: str, changes: dict[str, Any], stop_at: int | None = None) -> dict[str, Any]:
+    """Train a whole run, which a signal to the last of the processes stops at a step; return what it comes to."""
+    watcher = Follower if distributed_size() > 1 else Recorder
+    stepped = watcher.stepped
+
+    def stepped_and_stopped(self: Any, trainer: Any, result: Any) -> None:
+        stepped(self, trainer, result)
+        if trainer.step == stop_at:
+            signal.raise_signal(signal.SIGTERM)
+
+    watcher.stepped = stepped_and_stopped  # type: ignore[method-assign]
+    try:
+        return _of_run(commands.train(make_config(Path(path), changes), quiet=True))
+    except (Followed, Interrupted) as end:
+        return {"ended": type(end).__name__}
+    finally:
+        watcher.stepped = stepped  # type: ignore[method-assign]
+
+
+def resume_run(folder: str, overrides: list[str]) -> dict[str, Any]:
+    return _of_run(commands.resume(Path(folder), overrides, quiet=True))
+
+
+def gather_trees() -> list[Any]:
+    with distributed.joined(cpu):
+        own = {"number": distributed.rank(), "tensor": torch.full((2 + 3 * distributed.rank(),), distributed.rank())}
+        return [[tree["number"], tree["tensor"].tolist()] for tree in distributed.gather(own)]
+
+
+def fail_in_first() -> str:
+    """Make a user's mistake in the first process alone."""
+
+    def fail() -> None:
+        raise UserError("the first says why")
+
+    return _mistake(lambda: distributed.from_first(fail))
+
+
+def differ(values: list[Any]) -> str:
+    return _mistake(lambda: distributed.check_alike({"data": values[distributed.rank()]}))
+
+
+def _mistake(function: Callable[[], Any]) -> str:
+    with distributed.joined(cpu):
+        try:
+            function()
+        except (UserError, Followed) as error:
+            return f"{type(error).__name__}: {error}"
+    return "none"
+
+
+def distributed_size() -> int:
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def _fitted(experiment: Experiment) -> dict[str, Any]:
+    notes = Notes()
+    trainer = experiment.trainer
+    trainer.watcher = notes
+    trainer.fit()
+    return {
+        "losses": [float(result.loss_sum / result.count) for result in notes.results],
+        "norms": [result.grad_norm for result in notes.results],
+        "weights": _weights(experiment),
+        "lines": [
+            [step, {name: value for name, value in line.items() if not name.startswith("cost/")}]
+            for step, line in notes.lines
+        ],
+        "units": trainer.units_seen,
+        "draws": torch.rand(3).tolist(),
+    }
+
+
+def _weights(experiment: Experiment) -> list[float]:
+    return torch.cat([p.detach().double().flatten() for p in experiment.model.parameters()]).tolist()
+
+
+def _of_run(trained: commands.Trained) -> dict[str, Any]:
+    return {"weights": _weights(trained.experiment), "metrics": trained.summary.metrics, "writes": trained.writes}
