@@ -14,6 +14,7 @@ from typing import Any
 from rnntrain import durable
 from rnntrain.config_files import from_yaml
 from rnntrain.lock import is_held
+from rnntrain.metrics_file import lines_of, open_metrics
 from rnntrain.overrides import flatten
 from rnntrain.run import RunDir, find_runs, open_run, read_config_text
 
@@ -159,8 +160,8 @@ def _status(run: RunDir, summary: dict[str, Any]) -> tuple[str, str]:
 
 def _lines(path: Path) -> Iterator[dict[str, Any]]:
     try:
-        with path.open("rb") as file:
-            for text in file:
+        with open_metrics(path) as file:
+            for text in lines_of(file, path):
                 try:
                     line = json.loads(text)
                 except (ValueError, RecursionError):

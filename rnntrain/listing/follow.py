@@ -10,6 +10,7 @@ from typing import Any
 
 from rnntrain.comparing.records import read_run
 from rnntrain.lock import is_held
+from rnntrain.metrics_file import open_metrics
 from rnntrain.run import RunDir, open_run
 
 POLL_SECONDS = 0.5
@@ -28,7 +29,7 @@ def follow(path: Path, poll_seconds: float = POLL_SECONDS) -> Iterator[str]:
     while True:
         ends = not is_held(run.lock_file)  # asked before the file is read: what was written until then is read
         if file is None and run.metrics.exists():
-            file = run.metrics.open("rb")
+            file = open_metrics(run.metrics)
             lines = file.read().splitlines(keepends=True)
             held = b"".join(lines[-FIRST_LINES:])
         if file is not None:

@@ -24,6 +24,9 @@ VERBS = {
     "reproduce": ["reproduce", "run", "--steps", "1"],
     "predict": ["predict", "run", "tiny.txt"],
     "bundle": ["bundle", "run", "--out", "bundled"],
+    "runs": ["runs", "."],
+    "compare": ["compare", "run"],
+    "report": ["report", "run", "--out", "page.html"],
 }
 
 
