@@ -19,7 +19,7 @@ def target_of(run: Path, out: Path | None, form: Format, int8: bool) -> Path:
         UserError: if the options do not go together, or the file has another ending.
     """
     if int8 and form == "torch":
-        raise UserError("--int8: torch traces no module whose weights have eight bits; use --format onnx")
+        raise UserError("--int8: only ONNX files have weights of eight bits; use --format onnx")
     if out is None:
         return run / f"{'model.int8' if int8 else 'model'}{SUFFIXES[form]}"
     if out.suffix != SUFFIXES[form]:

@@ -73,7 +73,7 @@ def test_export_of_eight_bits_says_what_it_costs(run: Path, run_cli: Cli) -> Non
 MISTAKES = {
     "no run": (["nothing"], "nothing: does not exist"),
     "another ending": (["run", "--out", "model.pt2"], "--out model.pt2: a file of --format onnx ends in .onnx"),
-    "eight bits for torch": (["run", "--int8", "--format", "torch"], "--int8: torch traces no module"),
+    "eight bits for torch": (["run", "--int8", "--format", "torch"], "--int8: only ONNX files have"),
     "unknown format": (["run", "--format", "tflite"], "invalid choice: 'tflite'"),
     "a key that is not to change": (["run", "model.hidden_size=9"], "model.hidden_size"),
 }
