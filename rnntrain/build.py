@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 
-from rnntrain import distributed
 from rnntrain.config import Component, Config
 from rnntrain.data.base import Codec, DataSet
 from rnntrain.data.first_batches import FirstBatches
@@ -19,10 +18,11 @@ from rnntrain.models.backbone import CellFactory
 from rnntrain.models.sequence import SequenceModel
 from rnntrain.native import library
 from rnntrain.parameter_groups import parameter_groups
+from rnntrain.processes import distributed
 from rnntrain.settings import ByKind, GroupSettings
 from rnntrain.tasks.base import Task
 from rnntrain.trainer import Trainer
-from rnntrain.watcher import Watcher
+from rnntrain.watching.watcher import Watcher
 
 
 @dataclass

@@ -89,7 +89,7 @@ def _dispatch(arguments: list[str]) -> int:
         return DONE
     verb, rest = arguments[0], arguments[1:]
     if verb == "--version":
-        from rnntrain.environment import package_version
+        from rnntrain.runs.environment import package_version
 
         print(f"rnntrain {package_version()}")
         return DONE

@@ -9,26 +9,26 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rnntrain import config as configs
-from rnntrain import distributed
 from rnntrain.build import Experiment, build
 from rnntrain.bundling.seal import refuse_bundle
-from rnntrain.checkpoint import CheckpointWriteError, checkpoint_name, load_checkpoint
+from rnntrain.checkpoints.checkpoint import CheckpointWriteError, checkpoint_name, load_checkpoint
+from rnntrain.checkpoints.durable import remove_stale
+from rnntrain.checkpoints.retention import best_checkpoint
+from rnntrain.checkpoints.saved_state import restore
+from rnntrain.checkpoints.saving import check_room, coming_bytes
 from rnntrain.config import Config
-from rnntrain.contained import check_contained
-from rnntrain.durable import remove_stale
 from rnntrain.errors import Finished, Interrupted, NonFiniteError, UserError
 from rnntrain.evaluation import evaluate_finally
-from rnntrain.following import follow
-from rnntrain.gradient_log import GradientLog
 from rnntrain.interrupt import StopRequests
-from rnntrain.job import run_of_this_job
-from rnntrain.logger import Logger
-from rnntrain.looking_closer import last_pictures, leave_sounds_and_vectors, looking_closer
-from rnntrain.metrics_file import truncate_after_step
 from rnntrain.native import library
 from rnntrain.optim import load_weights
 from rnntrain.out_of_memory import OutOfMemory, memory_explained
-from rnntrain.recorded import (
+from rnntrain.processes import distributed
+from rnntrain.processes.following import follow
+from rnntrain.runs.contained import check_contained
+from rnntrain.runs.job import run_of_this_job
+from rnntrain.runs.metrics_file import truncate_after_step
+from rnntrain.runs.recorded import (
     as_it_began,
     bits_depend_on,
     changes_of_bits,
@@ -40,14 +40,14 @@ from rnntrain.recorded import (
     warn,
     was_never_saved,
 )
-from rnntrain.recorder import Recorder
-from rnntrain.retention import best_checkpoint
-from rnntrain.run import RunDir, create_run, open_run, record_resume, record_start, write_summary
-from rnntrain.saved_state import restore
-from rnntrain.saving import check_room, coming_bytes
-from rnntrain.shown_texts import drop_texts_after
-from rnntrain.summary import Summary
+from rnntrain.runs.run import RunDir, create_run, open_run, record_resume, record_start, write_summary
+from rnntrain.runs.shown_texts import drop_texts_after
+from rnntrain.runs.summary import Summary
 from rnntrain.threads import fastest_threads
+from rnntrain.watching.gradient_log import GradientLog
+from rnntrain.watching.logger import Logger
+from rnntrain.watching.looking_closer import last_pictures, leave_sounds_and_vectors, looking_closer
+from rnntrain.watching.recorder import Recorder
 
 # What may change when a run goes on: its limits and where it computes. All else would make it another run.
 RESUMABLE = ("trainer.", "device", "threads", "kernels", "plugins", "data.path", "deterministic")

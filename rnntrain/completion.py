@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import get_type_hints
 
-from rnntrain.checking import choices_of
-from rnntrain.config_files import GROUPS, choices, read_choice
+from rnntrain.configuring.checking import choices_of
+from rnntrain.configuring.config_files import GROUPS, choices, read_choice
+from rnntrain.configuring.targets import SLOTS
 from rnntrain.settings import DeviceSettings, RunSettings, TopSettings, TrainerSettings
 from rnntrain.sweeps.settings import SweepSettings
-from rnntrain.targets import SLOTS
 from rnntrain.verbs import VERBS
 
 _SECTIONS = {"": TopSettings, "trainer": TrainerSettings, "run": RunSettings, "device": DeviceSettings}

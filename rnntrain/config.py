@@ -9,17 +9,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rnntrain.checking import accepts, check_arguments, check_value, parameters_of, shown
-from rnntrain.config_files import check_growth, choices, read_choice
-from rnntrain.config_files import from_yaml as from_yaml
-from rnntrain.config_files import to_yaml as to_yaml
+from rnntrain.configuring.checking import accepts, check_arguments, check_value, parameters_of, shown
+from rnntrain.configuring.config_files import check_growth, choices, read_choice
+from rnntrain.configuring.config_files import from_yaml as from_yaml
+from rnntrain.configuring.config_files import to_yaml as to_yaml
+from rnntrain.configuring.overrides import PLAIN_SECTIONS, TARGET_SECTIONS, TOP_KEYS, prepare_overrides, section
+from rnntrain.configuring.overrides import flatten as flatten
+from rnntrain.configuring.overrides import override as override
+from rnntrain.configuring.targets import SLOTS, import_plugins, resolve_target
 from rnntrain.errors import UserError, closest
-from rnntrain.overrides import PLAIN_SECTIONS, TARGET_SECTIONS, TOP_KEYS, prepare_overrides, section
-from rnntrain.overrides import flatten as flatten
-from rnntrain.overrides import override as override
 from rnntrain.ranges import LayerCount
 from rnntrain.settings import ByKind, DeviceSettings, GroupSettings, RunSettings, TopSettings, TrainerSettings
-from rnntrain.targets import SLOTS, import_plugins, resolve_target
 
 # What stands in a section beside its class's own arguments.
 PARTS = {"model": ("cell", "cells"), "optimizer": ("weight_decay_by", "lr_by")}
@@ -91,7 +91,7 @@ def compose(overrides: Sequence[str], config_dir: Path | None = None, config_nam
     from hydra import compose as hydra_compose
     from omegaconf import OmegaConf
 
-    from rnntrain.config_source import hydra_for
+    from rnntrain.configuring.config_source import hydra_for
 
     with mistakes_as_user_errors(), hydra_for(config_dir):
         prepared = prepare_overrides(overrides, config_dir, config_name)
@@ -257,7 +257,7 @@ def _check_limits(trainer: TrainerSettings) -> None:
 
 
 def _check_run(run: RunSettings) -> None:
-    from rnntrain.run import check_name
+    from rnntrain.runs.run import check_name
 
     for key, name in (("run.group", run.group), ("run.name", run.name)):
         if name is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rnntrain.build import Experiment
 from rnntrain.metrics import Picture
-from rnntrain.summary import Summary
+from rnntrain.runs.summary import Summary
 
 
 def evaluate_finally(experiment: Experiment, summary: Summary) -> dict[str, Picture]:

@@ -10,12 +10,12 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from rnntrain import config_files as files
-from rnntrain.checking import describe_type, parameters_of, shown
+from rnntrain.configuring import config_files as files
+from rnntrain.configuring.checking import describe_type, parameters_of, shown
+from rnntrain.configuring.targets import SLOTS, resolve_target
 from rnntrain.errors import UserError, closest
 from rnntrain.settings import ByKind, DeviceSettings, TrainerSettings
 from rnntrain.sweeps.settings import SweepSettings
-from rnntrain.targets import SLOTS, resolve_target
 
 _SETTINGS: dict[str, type] = {"trainer": TrainerSettings, "device": DeviceSettings, "sweep": SweepSettings}
 _GROUPS = (*files.GROUPS, *files.OTHER_GROUPS)

@@ -8,8 +8,8 @@ import time
 
 import torch
 
+from rnntrain.checkpoints.generators import capture_generators, restore_generators
 from rnntrain.device import autocast
-from rnntrain.generators import capture_generators, restore_generators
 from rnntrain.settings import Precision
 from rnntrain.trainer import Trainer
 

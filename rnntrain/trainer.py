@@ -13,8 +13,6 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from rnntrain import distributed
-from rnntrain.agreement import Agreement
 from rnntrain.batch import Batch
 from rnntrain.best import Best
 from rnntrain.cells.base import State, map_state
@@ -25,10 +23,12 @@ from rnntrain.guard import Guard, Incident, Origin, non_finite_gradients, non_fi
 from rnntrain.metrics import Metrics
 from rnntrain.models.sequence import SequenceModel
 from rnntrain.optim import AveragedWeights, Schedule, clip_gradients
+from rnntrain.processes import distributed
+from rnntrain.processes.agreement import Agreement
 from rnntrain.settings import Precision, TrainerSettings
 from rnntrain.tasks.base import Carry, Task
-from rnntrain.watcher import Watcher
-from rnntrain.window import Mark, StepResult, Window
+from rnntrain.watching.watcher import Watcher
+from rnntrain.watching.window import Mark, StepResult, Window
 
 
 class Trainer:

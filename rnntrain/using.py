@@ -12,24 +12,24 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rnntrain.build import build, build_model
-from rnntrain.checkpoint import load_checkpoint
+from rnntrain.checkpoints.checkpoint import load_checkpoint
+from rnntrain.checkpoints.durable import one_line
+from rnntrain.checkpoints.saved_state import MISFITS, codec_in, step_in
 from rnntrain.config import Config
-from rnntrain.contained import check_folder
 from rnntrain.data.codecs import TextCodec
 from rnntrain.device import autocast, choose_device, set_threads
-from rnntrain.durable import one_line
 from rnntrain.errors import UserError
-from rnntrain.gradient_log import diagnose_trainer, picture, table_lines, words
 from rnntrain.judging import Judged, judge
 from rnntrain.metrics import Table
 from rnntrain.models.sequence import SequenceModel
 from rnntrain.native import library
 from rnntrain.optim import load_weights
-from rnntrain.recorded import anywhere, checkpoint_of, codec_of, config_of
-from rnntrain.run import RunDir, open_run
+from rnntrain.runs.contained import check_folder
+from rnntrain.runs.recorded import anywhere, checkpoint_of, codec_of, config_of
+from rnntrain.runs.run import RunDir, open_run
 from rnntrain.sample import SamplingOptions, stream_text
-from rnntrain.saved_state import MISFITS, codec_in, step_in
 from rnntrain.tasks.base import Carry, Task
+from rnntrain.watching.gradient_log import diagnose_trainer, picture, table_lines, words
 
 if TYPE_CHECKING:
     from rnntrain.predicting.predictor import Predictor

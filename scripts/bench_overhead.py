@@ -23,9 +23,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import rnntrain
-from rnntrain.logger import Logger
-from rnntrain.recorder import Recorder
-from rnntrain.run import create_run
+from rnntrain.runs.run import create_run
+from rnntrain.watching.logger import Logger
+from rnntrain.watching.recorder import Recorder
 
 SHAPES = {"LSTM 64, batch 32, 50 steps": (64, 32, 50, 100), "LSTM 256, batch 64, 128 steps": (256, 64, 128, 5)}
 TARGET = 1.05

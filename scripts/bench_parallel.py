@@ -96,8 +96,8 @@ def work(folder: Path, hidden_size: int, num_layers: int) -> None:
     import torch
 
     import rnntrain.config as configs
-    from rnntrain import distributed
     from rnntrain.build import build
+    from rnntrain.processes import distributed
 
     words = [f"model.hidden_size={hidden_size}", f"model.num_layers={num_layers}", "data.batch_size=64"]
     words += ["data.bptt=128", "trainer.max_steps=1000", "device=cpu", "threads=1"]

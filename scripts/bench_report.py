@@ -21,8 +21,8 @@ from pathlib import Path
 
 import numpy as np
 
-from rnntrain.config_files import to_yaml
-from rnntrain.pictures import confusion_matrix, new_figure
+from rnntrain.configuring.config_files import to_yaml
+from rnntrain.watching.pictures import confusion_matrix, new_figure
 
 CELLS = ("lstm.LSTM", "gru.GRU", "mingru.MinGRU", "rnn.RNN", "lru.LRU")
 STEPS, LOG_EVERY, EVAL_EVERY = 20_000, 50, 500

@@ -29,9 +29,9 @@ import torch
 import rnntrain
 from rnntrain.build import Experiment
 from rnntrain.guard import Guard, Origin
-from rnntrain.logger import Logger
-from rnntrain.recorder import Recorder
-from rnntrain.run import create_run
+from rnntrain.runs.run import create_run
+from rnntrain.watching.logger import Logger
+from rnntrain.watching.recorder import Recorder
 
 STALL_MILLISECONDS = 50.0
 GUARD_SHARE = 0.01

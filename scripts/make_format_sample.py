@@ -17,7 +17,7 @@ from pathlib import Path
 
 import rnntrain
 from rnntrain import commands, using
-from rnntrain.manifest import FORMAT
+from rnntrain.checkpoints.manifest import FORMAT
 
 FORMATS = Path(__file__).resolve().parent.parent / "tests" / "formats"
 TEXT = "the sea was a grey line, and so we went on: the line, the sea.\n" * 12

@@ -11,11 +11,11 @@ import re
 import sys
 from pathlib import Path
 
-from rnntrain import config_files as files
-from rnntrain.checking import describe_type, parameters_of
+from rnntrain.configuring import config_files as files
+from rnntrain.configuring.checking import describe_type, parameters_of
+from rnntrain.configuring.targets import SLOTS, resolve_target
 from rnntrain.info import shown_default
 from rnntrain.settings import DeviceSettings, RunSettings, TopSettings, TrainerSettings
-from rnntrain.targets import SLOTS, resolve_target
 from rnntrain.verbs import VERBS
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 import rnntrain
-from rnntrain.gradient_log import diagnose_trainer
+from rnntrain.watching.gradient_log import diagnose_trainer
 
 NETWORKS: dict[str, list[str]] = {
     "plain tanh": ["model.cell.init=uniform"],
@@ -63,7 +63,7 @@ def draw(accuracy: np.ndarray, curves: dict[str, list[float]], lags: list[int], 
     """Draw the accuracies as a heat map and the gradients of new networks at the longest lag as curves."""
     import matplotlib
 
-    from rnntrain.pictures import COLOURS, STYLE, new_figure
+    from rnntrain.watching.pictures import COLOURS, STYLE, new_figure
 
     figure = new_figure(12.0, 4.8)
     with matplotlib.rc_context(STYLE):

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 from comparing.recorded import write_run
 
-from rnntrain.board import USUAL_PORT, board
 from rnntrain.errors import UserError
-from rnntrain.projector import write_embeddings
+from rnntrain.watching.board import USUAL_PORT, board
+from rnntrain.watching.projector import write_embeddings
 
 
 def write_events(run: Path) -> Path:
@@ -59,7 +59,7 @@ def test_a_folder_without_runs_is_refused(refused, workspace: Path) -> None:
 
 
 def test_the_next_free_port_is_taken_and_one_that_was_named_is_refused_if_taken(tmp_path: Path) -> None:
-    from rnntrain.board import _free_port
+    from rnntrain.watching.board import _free_port
 
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

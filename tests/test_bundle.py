@@ -20,7 +20,7 @@ from rnntrain import commands
 from rnntrain.bundling.bundle import make_bundle, movable
 from rnntrain.config import check
 from rnntrain.errors import UserError
-from rnntrain.run import open_run
+from rnntrain.runs.run import open_run
 
 Cli = Callable[..., Answer]
 Refused = Callable[..., str]
@@ -152,8 +152,8 @@ def test_changed_weights_are_noticed(bundle: Path) -> None:
 
 @pytest.mark.parametrize("change", ["truncate", "newer", "outside", "other kind", "no file"])
 def test_a_seal_that_is_none_is_refused(bundle: Path, change: str) -> None:
-    from rnntrain import durable
     from rnntrain.bundling.seal import SEAL
+    from rnntrain.checkpoints import durable
 
     document = durable.unseal((bundle / SEAL).read_bytes(), SEAL)
     if change == "newer":

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Optional, Union
 import pytest
 import torch
 
-from rnntrain.checking import check_arguments, check_value, describe_type, parameters_of, shown
+from rnntrain.configuring.checking import check_arguments, check_value, describe_type, parameters_of, shown
 from rnntrain.errors import UserError
 from rnntrain.ranges import DropoutRate, Fraction, NonNegativeInt, PositiveFloat, PositiveInt, Range
 

@@ -19,8 +19,8 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from rnntrain import durable
-from rnntrain.checkpoint import (
+from rnntrain.checkpoints import durable
+from rnntrain.checkpoints.checkpoint import (
     CheckpointError,
     CheckpointWriteError,
     checkpoint_name,
@@ -30,11 +30,11 @@ from rnntrain.checkpoint import (
     save_checkpoint,
     verify_checkpoint,
 )
-from rnntrain.generators import capture_generators, restore_generators
-from rnntrain.manifest import MANIFEST, STATE, TENSORS, Manifest
-from rnntrain.retention import BEST, best_checkpoint, mark_best, read_best, rotate
-from rnntrain.state_tree import decode_tree, encode_tree
-from rnntrain.tensor_file import DTYPES, read_tensors, tensor_chunks
+from rnntrain.checkpoints.generators import capture_generators, restore_generators
+from rnntrain.checkpoints.manifest import MANIFEST, STATE, TENSORS, Manifest
+from rnntrain.checkpoints.retention import BEST, best_checkpoint, mark_best, read_best, rotate
+from rnntrain.checkpoints.state_tree import decode_tree, encode_tree
+from rnntrain.checkpoints.tensor_file import DTYPES, read_tensors, tensor_chunks
 
 FILES = (TENSORS, STATE, MANIFEST)
 
@@ -554,7 +554,7 @@ def test_truth_values_are_zero_or_one(folder: Path) -> None:
 
 def test_checkpoint_that_exceeds_the_memory_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = save(folder, 1)
-    monkeypatch.setattr("rnntrain.checkpoint._memory_bytes", lambda: 100)
+    monkeypatch.setattr("rnntrain.checkpoints.checkpoint._memory_bytes", lambda: 100)
     assert "at most 100" in refusal(path)
 
 

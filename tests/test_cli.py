@@ -15,7 +15,8 @@ import pytest
 import torch
 from commandline import TINY, Answer, environment, write_configs, write_package
 
-from rnntrain import commands, durable
+from rnntrain import commands
+from rnntrain.checkpoints import durable
 from rnntrain.errors import NonFiniteError
 from rnntrain.verbs import VERBS
 

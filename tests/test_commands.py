@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from commandline import TINY, Answer
 
-from rnntrain.checkpoint import find_checkpoints
+from rnntrain.checkpoints.checkpoint import find_checkpoints
 from rnntrain.errors import UserError
-from rnntrain.recorded import latest_interrupted
-from rnntrain.run import RunDir
+from rnntrain.runs.recorded import latest_interrupted
+from rnntrain.runs.run import RunDir
 from rnntrain.using import load
 
 

@@ -13,7 +13,7 @@ from commandline import Answer, environment
 
 from rnntrain.completion import SHELLS, VERBS, candidates, script
 from rnntrain.config import check, compose
-from rnntrain.config_files import GROUPS, choices
+from rnntrain.configuring.config_files import GROUPS, choices
 
 CASES = {
     "": list(VERBS),

@@ -13,7 +13,7 @@ from commandline import TINY, Answer, write_configs
 from rnntrain import using
 from rnntrain.build import build
 from rnntrain.config import check, compose, flatten, from_yaml, override, to_yaml
-from rnntrain.config_files import (
+from rnntrain.configuring.config_files import (
     GROUPS,
     LIMIT_BYTES,
     OPTIONAL_GROUPS,
@@ -454,7 +454,7 @@ def test_an_encoder_is_refused_where_it_would_see_what_it_is_to_predict() -> Non
 
 
 def test_references_may_not_grow_without_end() -> None:
-    from rnntrain.config_files import check_growth
+    from rnntrain.configuring.config_files import check_growth
 
     chain = {"a0": "x" * 10} | {f"a{n}": f"${{a{n - 1}}}" * 10 for n in range(1, 12)}
     with pytest.raises(UserError, match="come to more than 1,048,576 signs"):

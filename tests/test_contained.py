@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from rnntrain.contained import check_contained
 from rnntrain.errors import UserError
-from rnntrain.run import RunDir
+from rnntrain.runs.contained import check_contained
+from rnntrain.runs.run import RunDir
 
 
 @pytest.fixture

@@ -21,8 +21,8 @@ from rnntrain.batch import Batch
 from rnntrain.build import Experiment
 from rnntrain.cells.base import Cell
 from rnntrain.cells.lstm import LSTM
-from rnntrain.diagnosis import LayerDiagnosis, diagnose, verdict
-from rnntrain.recorder import Recorder
+from rnntrain.watching.diagnosis import LayerDiagnosis, diagnose, verdict
+from rnntrain.watching.recorder import Recorder
 
 
 class Decay(Cell):

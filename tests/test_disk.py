@@ -13,13 +13,14 @@ import torch
 from commandline import TINY, Answer
 from training import make_config, write_text
 
-from rnntrain import commands, durable, saving
-from rnntrain.checkpoint import CheckpointWriteError, find_checkpoints, latest_valid, load_checkpoint
+from rnntrain import commands
+from rnntrain.checkpoints import durable, saving
+from rnntrain.checkpoints.checkpoint import CheckpointWriteError, find_checkpoints, latest_valid, load_checkpoint
+from rnntrain.checkpoints.saving import Mark, Saver, check_room
 from rnntrain.errors import UserError
-from rnntrain.logger import Logger
-from rnntrain.recorded import latest_interrupted
-from rnntrain.run import RunDir
-from rnntrain.saving import Mark, Saver, check_room
+from rnntrain.runs.recorded import latest_interrupted
+from rnntrain.runs.run import RunDir
+from rnntrain.watching.logger import Logger
 
 Cli = Callable[..., Answer]
 

@@ -12,8 +12,8 @@ from tasks.cases import TASKS
 from together import Together
 from training import CELLS, differences, write_documents, write_text
 
-from rnntrain.checkpoint import latest_valid, load_checkpoint
-from rnntrain.run import RunDir
+from rnntrain.checkpoints.checkpoint import latest_valid, load_checkpoint
+from rnntrain.runs.run import RunDir
 
 STEPS: dict[str, Any] = {"trainer.max_steps": 6, "trainer.eval_every_steps": 3, "trainer.log_every_steps": 2}
 MODES: dict[str, dict[str, Any]] = {

@@ -20,7 +20,7 @@ from typing import NamedTuple
 import pytest
 from commandline import REPOSITORY, environment
 
-from rnntrain.config_files import choices
+from rnntrain.configuring.config_files import choices
 from rnntrain.verbs import VERBS
 
 PAGES = sorted((REPOSITORY / "docs").glob("*.md"))

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from rnntrain import commands, durable, using
-from rnntrain.checkpoint import CheckpointError, find_checkpoints, load_checkpoint
-from rnntrain.manifest import FORMAT, MANIFEST
-from rnntrain.verify import verify
+from rnntrain import commands, using
+from rnntrain.checkpoints import durable
+from rnntrain.checkpoints.checkpoint import CheckpointError, find_checkpoints, load_checkpoint
+from rnntrain.checkpoints.manifest import FORMAT, MANIFEST
+from rnntrain.runs.verify import verify
 
 FORMATS = sorted((Path(__file__).parent / "formats").iterdir())
 

@@ -19,14 +19,14 @@ from training import Notes, all_equal, differences, make_config, make_experiment
 from rnntrain import commands
 from rnntrain.batch import Batch
 from rnntrain.build import Experiment
-from rnntrain.checkpoint import find_checkpoints, load_checkpoint
+from rnntrain.checkpoints.checkpoint import find_checkpoints, load_checkpoint
+from rnntrain.checkpoints.generators import restore_generators
 from rnntrain.data.shards import Shard
 from rnntrain.errors import Interrupted, NonFiniteError, UserError
-from rnntrain.generators import restore_generators
 from rnntrain.guard import non_finite_values
-from rnntrain.recorder import Recorder, checkpoint_tree
-from rnntrain.run import RunDir
+from rnntrain.runs.run import RunDir
 from rnntrain.trainer import Trainer
+from rnntrain.watching.recorder import Recorder, checkpoint_tree
 
 BAD_STEP = 12
 POLICIES = ("stop", "skip", "rollback")

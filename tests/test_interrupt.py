@@ -12,7 +12,7 @@ import pytest
 from training import Clock, make_config, write_text
 
 from rnntrain import commands
-from rnntrain.checkpoint import find_checkpoints
+from rnntrain.checkpoints.checkpoint import find_checkpoints
 from rnntrain.errors import Interrupted
 from rnntrain.interrupt import SIGNALS, StopRequests
 from rnntrain.trainer import Trainer

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from commandline import TINY, Answer
 
-from rnntrain import job
-from rnntrain.recorder import Recorder
+from rnntrain.runs import job
+from rnntrain.watching.recorder import Recorder
 
 WORDS = [*TINY, "run.group=g", "task.sample_length=0"]
 

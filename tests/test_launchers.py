@@ -18,8 +18,8 @@ import pytest
 from commandline import TINY, Answer, environment
 from training import differences
 
-from rnntrain import launchers
-from rnntrain.checkpoint import find_checkpoints, load_checkpoint
+from rnntrain.checkpoints.checkpoint import find_checkpoints, load_checkpoint
+from rnntrain.configuring import launchers
 from rnntrain.errors import Interrupted, UserError
 
 PATIENCE_SECONDS = 180.0  # of the tests themselves, so that none hangs: nothing is asserted of it

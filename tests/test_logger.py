@@ -20,12 +20,12 @@ import pytest
 import torch
 from training import Clock, make_experiment, write_text
 
-from rnntrain import logger as logger_module
-from rnntrain.logger import Logger
-from rnntrain.recorder import Recorder
-from rnntrain.run import RunDir
-from rnntrain.summary import Summary
-from rnntrain.window import StepResult
+from rnntrain.runs.run import RunDir
+from rnntrain.runs.summary import Summary
+from rnntrain.watching import logger as logger_module
+from rnntrain.watching.logger import Logger
+from rnntrain.watching.recorder import Recorder
+from rnntrain.watching.window import StepResult
 
 
 @pytest.fixture
@@ -45,8 +45,8 @@ def make(tmp_path: Path) -> Iterator[Callable[..., Logger]]:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr("rnntrain.logger.time", clock)
-    monkeypatch.setattr("rnntrain.recorder.time", clock)
+    monkeypatch.setattr("rnntrain.watching.logger.time", clock)
+    monkeypatch.setattr("rnntrain.watching.recorder.time", clock)
     monkeypatch.setattr("tqdm.std.time", clock.monotonic)
     return clock
 

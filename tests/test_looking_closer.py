@@ -15,9 +15,9 @@ from training import make_experiment, write_text
 
 from rnntrain.data.numbers.played import SAMPLE_RATE, STEP_SECONDS, play
 from rnntrain.data.speech.morse import Morse
-from rnntrain.histograms import spreads
-from rnntrain.looking_closer import learnt_vectors
-from rnntrain.profile_report import profile_lines
+from rnntrain.watching.histograms import spreads
+from rnntrain.watching.looking_closer import learnt_vectors
+from rnntrain.watching.profile_report import profile_lines
 
 LONG = [*TINY, "trainer.max_steps=20", "trainer.eval_every_steps=100", "trainer.log_every_steps=5"]
 

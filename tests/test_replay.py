@@ -14,9 +14,9 @@ from training import make_config, write_text
 
 from rnntrain import commands
 from rnntrain.cells.lstm import LSTM
-from rnntrain.checkpoint import load_checkpoint, save_checkpoint
+from rnntrain.checkpoints.checkpoint import load_checkpoint, save_checkpoint
 from rnntrain.errors import NonFiniteError, UserError
-from rnntrain.replay import replay
+from rnntrain.runs.replay import replay
 from rnntrain.trainer import Trainer
 
 STEP = "step-000000009"

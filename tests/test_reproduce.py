@@ -14,9 +14,9 @@ from training import make_config, write_text
 
 from rnntrain import commands
 from rnntrain.errors import Interrupted, UserError
-from rnntrain.recorder import Recorder
-from rnntrain.reproduce import reproduce
+from rnntrain.runs.reproduce import reproduce
 from rnntrain.trainer import Trainer
+from rnntrain.watching.recorder import Recorder
 
 Cli = Callable[..., Answer]
 

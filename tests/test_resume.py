@@ -18,19 +18,21 @@ import pytest
 import torch
 from training import CELLS, Clock, Scripted, differences, make_config, make_experiment, write_documents, write_text
 
-from rnntrain import commands, distributed, saving
-from rnntrain.checkpoint import find_checkpoints, latest_valid, load_checkpoint, verify_checkpoint
+from rnntrain import commands
+from rnntrain.checkpoints import saving
+from rnntrain.checkpoints.checkpoint import find_checkpoints, latest_valid, load_checkpoint, verify_checkpoint
+from rnntrain.checkpoints.generators import capture_generators, restore_generators
+from rnntrain.checkpoints.manifest import TENSORS
+from rnntrain.checkpoints.saving import Saver
 from rnntrain.commands import Trained
 from rnntrain.errors import Interrupted, UserError
-from rnntrain.generators import capture_generators, restore_generators
-from rnntrain.logger import Logger
-from rnntrain.manifest import TENSORS
 from rnntrain.metrics import Metrics
 from rnntrain.models.sequence import SequenceModel
-from rnntrain.recorder import Recorder
-from rnntrain.run import RunDir
-from rnntrain.saving import Saver
+from rnntrain.processes import distributed
+from rnntrain.runs.run import RunDir
 from rnntrain.trainer import Trainer
+from rnntrain.watching.logger import Logger
+from rnntrain.watching.recorder import Recorder
 
 MAX_STEPS = 24
 MODES: dict[str, dict[str, Any]] = {

@@ -18,10 +18,10 @@ from pathlib import Path
 
 import pytest
 
-from rnntrain import environment, run
 from rnntrain.errors import UserError
-from rnntrain.metrics_file import truncate_after_step
-from rnntrain.run import (
+from rnntrain.runs import environment, run
+from rnntrain.runs.metrics_file import truncate_after_step
+from rnntrain.runs.run import (
     RunDir,
     check_name,
     create_run,
@@ -57,7 +57,7 @@ def refusal(caught: pytest.ExceptionInfo[UserError]) -> str:
 
 
 def test_twenty_starts_in_one_second_are_twenty_folders(tmp_path: Path) -> None:
-    text = "import sys, pathlib, rnntrain.run as r; print(r.create_run(pathlib.Path(sys.argv[1]), 'lm').path)"
+    text = "import sys, pathlib, rnntrain.runs.run as r; print(r.create_run(pathlib.Path(sys.argv[1]), 'lm').path)"
     processes = [script(text, tmp_path / "outputs") for _ in range(4)]
     with ThreadPoolExecutor(20) as pool:
         barrier = threading.Barrier(20)
@@ -180,7 +180,7 @@ def test_output_root_may_be_a_link_and_nothing_below_it(tmp_path: Path, monkeypa
 
 HOLD = """
 import pathlib, sys
-from rnntrain.run import RunDir
+from rnntrain.runs.run import RunDir
 with RunDir(pathlib.Path(sys.argv[1])).lock():
     print("held", flush=True)
     sys.stdin.read()
@@ -188,7 +188,7 @@ with RunDir(pathlib.Path(sys.argv[1])).lock():
 
 HOLD_WITH_WORKER = """
 import os, pathlib, sys
-from rnntrain.run import RunDir
+from rnntrain.runs.run import RunDir
 with RunDir(pathlib.Path(sys.argv[1])).lock():
     if os.fork() == 0:  # a data worker, which outlives the trainer
         print("held", flush=True)
@@ -300,7 +300,7 @@ def test_config_that_cannot_be_read_back_is_refused(tmp_path: Path) -> None:
 def test_recording_imports_neither_hydra_nor_tensorboard(tmp_path: Path) -> None:
     text = """
 import pathlib, sys
-from rnntrain.run import create_run, record_start
+from rnntrain.runs.run import create_run, record_start
 assert "torch" not in sys.modules
 record_start(create_run(pathlib.Path(sys.argv[1]), "lm"), "", {})
 print(sorted({"hydra", "omegaconf", "tensorboard"} & sys.modules.keys()))

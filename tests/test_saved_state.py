@@ -12,9 +12,9 @@ from tasks.cases import TASKS
 from training import make_config, write_text
 
 from rnntrain.build import build
+from rnntrain.checkpoints.saved_state import codec_in, restore, step_in
 from rnntrain.errors import UserError
-from rnntrain.recorder import checkpoint_tree
-from rnntrain.saved_state import codec_in, restore, step_in
+from rnntrain.watching.recorder import checkpoint_tree
 
 
 @pytest.mark.parametrize("name", TASKS)

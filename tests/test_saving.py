@@ -11,12 +11,13 @@ import pytest
 import torch
 from training import differences, make_config, write_text
 
-from rnntrain import commands, saving
-from rnntrain.beside import Beside
-from rnntrain.checkpoint import find_checkpoints, load_checkpoint, save_checkpoint
-from rnntrain.recorder import Recorder, checkpoint_tree
-from rnntrain.snapshot import Snapshots
+from rnntrain import commands
+from rnntrain.checkpoints import saving
+from rnntrain.checkpoints.beside import Beside
+from rnntrain.checkpoints.checkpoint import find_checkpoints, load_checkpoint, save_checkpoint
+from rnntrain.checkpoints.snapshot import Snapshots
 from rnntrain.trainer import Trainer
+from rnntrain.watching.recorder import Recorder, checkpoint_tree
 
 
 @pytest.fixture(autouse=True)
@@ -84,7 +85,7 @@ def test_training_goes_on_while_a_checkpoint_is_written(
 
 def checkpoint_copy(trainer: Trainer) -> Any:
     text, tensors = Snapshots().take(checkpoint_tree(trainer))
-    from rnntrain.state_tree import decode_tree
+    from rnntrain.checkpoints.state_tree import decode_tree
 
     return decode_tree(text, tensors)["trainer"]
 

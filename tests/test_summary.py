@@ -1,6 +1,6 @@
 """The lines at the end of a run: each metric once, under its fullest name, with simple methods beside it."""
 
-from rnntrain.summary import Summary
+from rnntrain.runs.summary import Summary
 
 
 def lines(metrics: dict[str, float], baselines: dict[str, dict[str, float]] | None = None) -> list[list[str]]:

@@ -13,9 +13,9 @@ import torch
 from commandline import TINY, write_package
 
 from rnntrain import commands, using
-from rnntrain.config_files import from_yaml, to_yaml
+from rnntrain.configuring.config_files import from_yaml, to_yaml
+from rnntrain.configuring.targets import SLOTS, import_plugins, resolve_target
 from rnntrain.errors import UserError
-from rnntrain.targets import SLOTS, import_plugins, resolve_target
 
 # A module that leaves a trace when it is imported, and another when what is in it is called.
 SPY = """
@@ -75,7 +75,7 @@ def test_each_place_takes_a_class_of_its_kind_and_of_no_other(slot: str) -> None
 WRONG = {
     "a walk through imports": "rnntrain.data.source.os.system",
     "a walk through a package": "rnntrain.cells.os.system",
-    "an imported module": "rnntrain.run.os",
+    "an imported module": "rnntrain.runs.run.os",
     "an imported class": "rnntrain.trainer.nn.LSTM",
     "a class imported from elsewhere": "rnntrain.trainer.Optimizer",
     "a function of ours": "rnntrain.cells.base.zero_padding",

@@ -12,7 +12,7 @@ import torch
 from training import differences, make_config, make_experiment, write_text
 
 from rnntrain import commands, threads
-from rnntrain.run import open_run, read_start
+from rnntrain.runs.run import open_run, read_start
 from rnntrain.threads import fastest_threads
 
 

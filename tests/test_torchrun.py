@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from commandline import TINY, environment
 
-from rnntrain.run import RunDir
+from rnntrain.runs.run import RunDir
 
 PATIENCE_SECONDS = 120.0  # of the tests themselves, so that none hangs: nothing is asserted of it
 LONG = [*TINY, "trainer.max_steps=1000000", "trainer.eval_every_steps=1000000", "trainer.checkpoint_every_steps=50"]

@@ -31,7 +31,7 @@ from rnntrain.errors import NonFiniteError
 from rnntrain.metrics import Metrics
 from rnntrain.optim import load_weights
 from rnntrain.trainer import Trainer
-from rnntrain.window import StepResult, Window
+from rnntrain.watching.window import StepResult, Window
 
 SGD = {"_target_": "torch.optim.SGD", "lr": 1.0}
 COLD_DOCUMENTS = {"task.carry": False, "data.contiguous": False, "data.documents": True, "data.bptt": 24}

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from commandline import Answer, listing
 
-from rnntrain import verify
-from rnntrain.manifest import MANIFEST, STATE, TENSORS
+from rnntrain.checkpoints.manifest import MANIFEST, STATE, TENSORS
+from rnntrain.runs import verify
 
 Cli = Callable[..., Answer]
 

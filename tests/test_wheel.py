@@ -73,7 +73,7 @@ def test_the_installed_command_lists_and_trains_from_any_folder(installed: Path,
 
 def test_the_installed_command_is_the_one_of_the_wheel(installed: Path, tmp_path: Path) -> None:
     python = installed.with_name("python")
-    program = "import rnntrain.config_files as c; print(c.__file__, c.package_config_dir())"
+    program = "import rnntrain.configuring.config_files as c; print(c.__file__, c.package_config_dir())"
     known = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     done = subprocess.run([str(python), "-c", program], cwd=tmp_path, env=known, capture_output=True, text=True)
     assert all(str(installed.parent.parent) in path for path in done.stdout.split())

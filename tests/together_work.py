@@ -12,13 +12,14 @@ import torch
 from tasks.cases import TASKS
 from training import CELLS, Notes, make_config
 
-from rnntrain import commands, distributed
+from rnntrain import commands
 from rnntrain.build import Experiment, build
 from rnntrain.errors import Followed, Interrupted, UserError
 from rnntrain.guard import Guard
-from rnntrain.recorder import Follower, Recorder
+from rnntrain.processes import distributed
 from rnntrain.settings import DeviceSettings
 from rnntrain.tasks.base import carry_nothing
+from rnntrain.watching.recorder import Follower, Recorder
 
 
 def cpu() -> DeviceSettings:

@@ -17,8 +17,8 @@ from rnntrain.build import Experiment, build
 from rnntrain.config import Config
 from rnntrain.metrics import Metrics, Picture
 from rnntrain.trainer import Trainer
-from rnntrain.watcher import Watcher
-from rnntrain.window import StepResult
+from rnntrain.watching.watcher import Watcher
+from rnntrain.watching.window import StepResult
 
 CELLS: dict[str, dict[str, Any]] = {
     "rnn": {"_target_": "rnntrain.cells.rnn.RNN"},

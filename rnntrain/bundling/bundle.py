@@ -14,16 +14,16 @@ from pathlib import Path
 from typing import Any
 
 from rnntrain import config as configs
-from rnntrain import durable
 from rnntrain.bundling.card import write_card
 from rnntrain.bundling.seal import write_seal
-from rnntrain.checkpoint import checkpoint_name, find_checkpoints, save_checkpoint, verify_checkpoint
+from rnntrain.checkpoints import durable
+from rnntrain.checkpoints.checkpoint import checkpoint_name, find_checkpoints, save_checkpoint, verify_checkpoint
+from rnntrain.checkpoints.durable import FileRecord
+from rnntrain.checkpoints.retention import BEST, mark_best
 from rnntrain.comparing.groups import differences, group
 from rnntrain.comparing.records import RunRecord, read_run
-from rnntrain.durable import FileRecord
 from rnntrain.errors import UserError
-from rnntrain.retention import BEST, mark_best
-from rnntrain.run import RunDir, open_run, read_start
+from rnntrain.runs.run import RunDir, open_run, read_start
 from rnntrain.using import Loaded, load
 
 # What may lie elsewhere, or not at all, on the machine that uses a bundle.

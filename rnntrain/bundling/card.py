@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rnntrain import durable
+from rnntrain.checkpoints import durable
 from rnntrain.comparing.groups import group, larger_is_better
 from rnntrain.comparing.records import RunRecord
 from rnntrain.data.known.catalog import find_entry

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from rnntrain import durable
-from rnntrain.durable import FileRecord
+from rnntrain.checkpoints import durable
+from rnntrain.checkpoints.durable import FileRecord
+from rnntrain.checkpoints.manifest import Problem, verify_file
 from rnntrain.errors import UserError
-from rnntrain.manifest import Problem, verify_file
 
 SEAL = "bundle.json"
 KIND, FORMAT = "rnntrain bundle", 1

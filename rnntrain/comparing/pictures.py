@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 import matplotlib
 import numpy as np
 
-from rnntrain import durable
+from rnntrain.checkpoints import durable
 from rnntrain.comparing.groups import MISSING, short_names, shown_value
 from rnntrain.comparing.importance import importances
 from rnntrain.comparing.leaderboard import Leaderboard
 from rnntrain.errors import UserError
-from rnntrain.pictures import COLOURS, STYLE, new_figure
+from rnntrain.watching.pictures import COLOURS, STYLE, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

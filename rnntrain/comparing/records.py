@@ -11,12 +11,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from rnntrain import durable
-from rnntrain.config_files import from_yaml
-from rnntrain.lock import is_held
-from rnntrain.metrics_file import lines_of, open_metrics
-from rnntrain.overrides import flatten
-from rnntrain.run import RunDir, find_runs, open_run, read_config_text
+from rnntrain.checkpoints import durable
+from rnntrain.configuring.config_files import from_yaml
+from rnntrain.configuring.overrides import flatten
+from rnntrain.runs.lock import is_held
+from rnntrain.runs.metrics_file import lines_of, open_metrics
+from rnntrain.runs.run import RunDir, find_runs, open_run, read_config_text
 
 SUMMARY_LIMIT_BYTES = 16 << 20
 SEARCH_DEPTH = 5  # from `outputs` to the runs of a sweep in it

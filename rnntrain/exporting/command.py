@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rnntrain.build import build
-from rnntrain.durable import one_line, replace_file
-from rnntrain.environment import package_version
+from rnntrain.checkpoints.durable import one_line, replace_file
 from rnntrain.errors import UserError
 from rnntrain.exporting.asked import Format
 from rnntrain.exporting.int8 import write_int8
@@ -17,6 +16,7 @@ from rnntrain.exporting.measured import measure
 from rnntrain.exporting.onnx_file import OnnxModel, write_onnx
 from rnntrain.exporting.torch_file import TorchModel, write_torch
 from rnntrain.exporting.verify import GOAL, Run, verify
+from rnntrain.runs.environment import package_version
 from rnntrain.using import Loaded, load
 
 

@@ -8,8 +8,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from rnntrain.checkpoints.durable import one_line, replace_file
 from rnntrain.data.base import Codec
-from rnntrain.durable import one_line, replace_file
 from rnntrain.exporting.onnx_file import METADATA, write_onnx
 from rnntrain.exporting.onnx_kernels import quantised_kernel
 from rnntrain.models.sequence import SequenceModel

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 
 from rnntrain.cells.base import Recurrent
+from rnntrain.checkpoints.durable import one_line, replace_file
 from rnntrain.data.base import Codec
-from rnntrain.durable import one_line, replace_file
 from rnntrain.exporting.description import describe
 from rnntrain.exporting.onnx_kernels import OPSET, with_kernel
 from rnntrain.exporting.program import Program, quiet, untraceable

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from rnntrain.checkpoints.durable import one_line, replace_file
 from rnntrain.data.base import Codec
-from rnntrain.durable import one_line, replace_file
 from rnntrain.exporting.description import describe
 from rnntrain.exporting.program import Program, quiet
 from rnntrain.models.sequence import SequenceModel

@@ -131,7 +131,7 @@ def draw(trials: list[SizeTrial], unit: str) -> Figure:
     """Draw throughput and memory by batch size."""
     import matplotlib
 
-    from rnntrain.pictures import COLOURS, STYLE, new_figure
+    from rnntrain.watching.pictures import COLOURS, STYLE, new_figure
 
     figure = new_figure(8.0, 3.4)
     with matplotlib.rc_context(STYLE):

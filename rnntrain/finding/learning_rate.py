@@ -152,7 +152,7 @@ def draw(trial: RateTrial, usual: float | None) -> Figure:
     """Draw losses by rate, the suggestion, and the rate that the config has now."""
     import matplotlib
 
-    from rnntrain.pictures import COLOURS, STYLE, new_figure
+    from rnntrain.watching.pictures import COLOURS, STYLE, new_figure
 
     figure = new_figure()
     with matplotlib.rc_context(STYLE):

@@ -6,11 +6,11 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from rnntrain import durable
+from rnntrain.checkpoints import durable
 from rnntrain.comparing.records import RunRecord
 from rnntrain.errors import UserError
-from rnntrain.lock import is_held
-from rnntrain.run import RunDir
+from rnntrain.runs.lock import is_held
+from rnntrain.runs.run import RunDir
 
 NO_TERMINAL = "nobody can be asked here; add --yes to delete them unasked"
 

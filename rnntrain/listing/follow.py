@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from rnntrain.comparing.records import read_run
-from rnntrain.lock import is_held
-from rnntrain.metrics_file import open_metrics
-from rnntrain.run import RunDir, open_run
+from rnntrain.runs.lock import is_held
+from rnntrain.runs.metrics_file import open_metrics
+from rnntrain.runs.run import RunDir, open_run
 
 POLL_SECONDS = 0.5
 FIRST_LINES = 10

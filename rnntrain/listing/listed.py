@@ -11,7 +11,7 @@ from typing import Any
 from rnntrain.comparing.groups import larger_is_better, shown_value
 from rnntrain.comparing.records import RunRecord
 from rnntrain.errors import UserError, closest
-from rnntrain.run import RunDir
+from rnntrain.runs.run import RunDir
 
 WORDS = ("started", "name", "status", "seed", "step", "minutes", "num_parameters")
 

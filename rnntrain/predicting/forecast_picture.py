@@ -12,9 +12,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from rnntrain.data.forecast.time_index import Frequency
-from rnntrain.pictures import COLOURS, STYLE, new_figure
 from rnntrain.predicting.history import History
 from rnntrain.predicting.predictor import Record
+from rnntrain.watching.pictures import COLOURS, STYLE, new_figure
 
 MOST_PANELS = 12
 MOST_HISTORY = 4  # times the horizon that are drawn before it

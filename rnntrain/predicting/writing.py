@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from rnntrain import durable
+from rnntrain.checkpoints import durable
 from rnntrain.errors import UserError
 from rnntrain.predicting.predictor import Predictor, Record
 

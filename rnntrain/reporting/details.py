@@ -9,8 +9,8 @@ from rnntrain.reporting.pictures import gallery, picture_files
 from rnntrain.reporting.result import baselines_of, metrics_of, metrics_table
 from rnntrain.reporting.setup import command_of
 from rnntrain.reporting.words import last_texts, tags_spans
-from rnntrain.run import RunDir
-from rnntrain.shown_texts import read_texts
+from rnntrain.runs.run import RunDir
+from rnntrain.runs.shown_texts import read_texts
 
 PICTURES_BUDGET_BYTES = 2 << 20  # of all runs together
 MOST_RUNS = 60

@@ -11,8 +11,8 @@ from rnntrain.reporting.page import document, smoothing_slider
 from rnntrain.reporting.pictures import gallery, picture_files
 from rnntrain.reporting.result import baselines_of, headline, judged_by, metrics_of, metrics_table
 from rnntrain.reporting.words import over_time, tags_spans
-from rnntrain.run import RunDir
-from rnntrain.shown_texts import read_texts
+from rnntrain.runs.run import RunDir
+from rnntrain.runs.shown_texts import read_texts
 
 PICTURES_BUDGET_BYTES = 3 << 20
 

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from datetime import datetime
 from importlib.resources import files
 
-from rnntrain.environment import package_version
 from rnntrain.reporting.html import Child, Html, element, join
+from rnntrain.runs.environment import package_version
 
 
 def document(

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import matplotlib
 
+from rnntrain.checkpoints.durable import one_line
 from rnntrain.comparing.records import RunRecord
-from rnntrain.durable import one_line
-from rnntrain.pictures import COLOURS, STYLE, new_figure
 from rnntrain.reporting.pictures import picture_files
+from rnntrain.watching.pictures import COLOURS, STYLE, new_figure
 
 DASHES = ("-", "--", ":", "-.")
 MOST_NAMED = 12  # runs, beyond which a legend would hide the curves

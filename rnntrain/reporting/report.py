@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from rnntrain import durable
+from rnntrain.checkpoints import durable
 from rnntrain.comparing.records import RunRecord, read_runs
 from rnntrain.errors import UserError
 

@@ -10,7 +10,7 @@ from rnntrain.comparing.groups import larger_is_better
 from rnntrain.comparing.records import RunRecord, number
 from rnntrain.reporting.charts import bars
 from rnntrain.reporting.html import Child, Html, element, number_text, table
-from rnntrain.summary import stands_again
+from rnntrain.runs.summary import stands_again
 
 _BASELINE = re.compile(r"baseline/(?P<method>.+?)/(?P<metric>(?:val|test|train)/.+)")
 _SPLITS = ("test/", "val/", "train/")

@@ -8,10 +8,10 @@ from typing import Any
 
 from rnntrain.comparing.groups import shown_value
 from rnntrain.comparing.records import RunRecord
+from rnntrain.configuring.overrides import flatten
 from rnntrain.errors import UserError
-from rnntrain.overrides import flatten
 from rnntrain.reporting.html import Html, element, join, table
-from rnntrain.run import RunDir, read_start
+from rnntrain.runs.run import RunDir, read_start
 
 NOT_SET = "–"
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from rnntrain.comparing.records import RunRecord
 from rnntrain.reporting.charts import COLOURS
 from rnntrain.reporting.html import Html, element, join
-from rnntrain.shown_texts import ShownText
+from rnntrain.runs.shown_texts import ShownText
 
 MOST_STAGES = 8  # of a text that was shown again and again: the first, the last, and some between
 MOST_CHARS = 6000  # of one text on the page

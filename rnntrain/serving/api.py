@@ -21,7 +21,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from rnntrain.checking import check_value
+from rnntrain.configuring.checking import check_value
 from rnntrain.data.codecs import TextCodec
 from rnntrain.errors import UserError
 from rnntrain.predicting.forecasts import ForecastPredictor

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from rnntrain import config as configs
-from rnntrain import durable
-from rnntrain.config_files import GROUPS, OPTIONAL_GROUPS, config_path, to_yaml
-from rnntrain.overrides import flatten, prepare_overrides
+from rnntrain.checkpoints import durable
+from rnntrain.configuring.config_files import GROUPS, OPTIONAL_GROUPS, config_path, to_yaml
+from rnntrain.configuring.overrides import flatten, prepare_overrides
 from rnntrain.sweeps.plan import Plan
 from rnntrain.sweeps.space import Value
 
@@ -53,7 +53,7 @@ def _composed(plan: Plan, words: list[str]) -> tuple[dict[str, Any], dict[str, s
     from hydra import compose
     from omegaconf import OmegaConf
 
-    from rnntrain.config_source import hydra_for
+    from rnntrain.configuring.config_source import hydra_for
 
     with configs.mistakes_as_user_errors(), hydra_for(plan.config_dir):
         prepared = prepare_overrides(words, plan.config_dir, plan.config_name)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from rnntrain import durable
+from rnntrain.checkpoints import durable
 
 
 class Lease:

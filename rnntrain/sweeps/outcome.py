@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
-from rnntrain import durable
+from rnntrain.checkpoints import durable
 from rnntrain.comparing.groups import group
 from rnntrain.comparing.leaderboard import Leaderboard, rank
 from rnntrain.comparing.records import read_runs

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from rnntrain import config as configs
-from rnntrain.checking import check_arguments, shown
 from rnntrain.comparing.groups import NOT_THE_EXPERIMENT
-from rnntrain.config_files import choices, read_choice
+from rnntrain.configuring.checking import check_arguments, shown
+from rnntrain.configuring.config_files import choices, read_choice
+from rnntrain.configuring.overrides import flatten, parse_override
 from rnntrain.errors import UserError, closest
-from rnntrain.overrides import flatten, parse_override
-from rnntrain.run import check_name
+from rnntrain.runs.run import check_name
 from rnntrain.sweeps.settings import SweepSettings
 from rnntrain.sweeps.space import Dimension, Value, as_override, grid_points, parse_dimension, read_dimension
 

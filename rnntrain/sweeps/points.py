@@ -13,13 +13,15 @@ from typing import Literal
 
 from rnntrain.comparing.records import RunRecord, read_run
 from rnntrain.errors import UserError
-from rnntrain.lock import is_held
-from rnntrain.run import RunDir
+from rnntrain.runs.lock import is_held
+from rnntrain.runs.run import RunDir
 from rnntrain.sweeps.leases import Lease
 from rnntrain.sweeps.process import Progress, RunProcess
 from rnntrain.sweeps.space import Value
 
-_CHECKPOINT = re.compile(r"step-([0-9]{9,18})(\.replaced)?")  # `rnntrain.checkpoint` has it too, and needs torch
+_CHECKPOINT = re.compile(
+    r"step-([0-9]{9,18})(\.replaced)?"
+)  # `rnntrain.checkpoints.checkpoint` has it too, and needs torch
 
 State = Literal["waiting", "running", "finished", "pruned", "failed"]
 

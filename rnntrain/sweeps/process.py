@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from rnntrain.comparing.records import number
-from rnntrain.run import RunDir
+from rnntrain.runs.run import RunDir
 
 JOB = "rnntrain.sweeps.job"
 END_SECONDS = 10.0  # a process gets to end, once it has answered

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 
-from rnntrain.checking import shown
+from rnntrain.configuring.checking import shown
 from rnntrain.errors import UserError
 
 Value = bool | int | float | str | None

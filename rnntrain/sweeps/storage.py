@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from rnntrain.checking import shown
+from rnntrain.configuring.checking import shown
 from rnntrain.errors import UserError
 from rnntrain.sweeps.plan import Plan
 

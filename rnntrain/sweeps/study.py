@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rnntrain import durable
+from rnntrain.checkpoints import durable
 from rnntrain.errors import UserError
 from rnntrain.sweeps.leases import Lease, waiting_lock
 from rnntrain.sweeps.plan import Plan, first_difference

@@ -241,7 +241,7 @@ class ClassMetrics(Metrics):
         counts_CC = self._confusion_CC()
 
         def draw() -> Any:
-            from rnntrain.pictures import confusion_matrix  # imports matplotlib
+            from rnntrain.watching.pictures import confusion_matrix  # imports matplotlib
 
             return confusion_matrix(counts_CC, self._names)
 

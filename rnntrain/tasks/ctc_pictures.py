@@ -8,8 +8,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from rnntrain.data.speech.transcripts import TranscriptCodec
-from rnntrain.pictures import COLOURS, new_figure
 from rnntrain.tasks.ctc_decoding import BLANK, spans
+from rnntrain.watching.pictures import COLOURS, new_figure
 
 
 def alignment(x_TD: np.ndarray, log_probs_TV: np.ndarray, codec: TranscriptCodec, reference: str) -> Figure:

@@ -188,7 +188,7 @@ def _log_likelihood(pieces: list[np.ndarray], probability_2K: np.ndarray) -> flo
 
 def draw_piano_roll(true_TK: np.ndarray, probability_TK: np.ndarray) -> Figure:
     """Draw what was played above the probabilities that it was given, over the keys that sound at all."""
-    from rnntrain.pictures import new_figure
+    from rnntrain.watching.pictures import new_figure
 
     used = np.flatnonzero(true_TK.any(0) | (probability_TK > SOUNDS).any(0))
     low, high = (int(used[0]), int(used[-1]) + 1) if len(used) else (0, true_TK.shape[1])

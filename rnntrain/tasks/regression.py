@@ -197,7 +197,7 @@ def _first_values(output: Tensor, batch: Batch, codec: NumbersCodec) -> list[lis
 
 def draw_predictions(true_NK: np.ndarray, said_NK: np.ndarray) -> Figure:
     """Draw each prediction above the number that it is for; on the diagonal both agree."""
-    from rnntrain.pictures import COLOURS, new_figure
+    from rnntrain.watching.pictures import COLOURS, new_figure
 
     figure = new_figure(4.8, 4.8)
     axes = figure.subplots()

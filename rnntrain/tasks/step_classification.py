@@ -158,7 +158,7 @@ class StepMetrics(Metrics):
 
 
 def _confusion_matrix(counts_CC: np.ndarray, names: list[str]) -> Figure:
-    from rnntrain.pictures import confusion_matrix  # imports matplotlib
+    from rnntrain.watching.pictures import confusion_matrix  # imports matplotlib
 
     return confusion_matrix(counts_CC, names)
 

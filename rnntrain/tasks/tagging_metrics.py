@@ -134,7 +134,7 @@ class TaggingMetrics(Metrics):
 
     def pictures(self) -> dict[str, Picture]:
         def confusion() -> Figure:
-            from rnntrain.pictures import confusion_matrix
+            from rnntrain.watching.pictures import confusion_matrix
 
             return confusion_matrix(*self.results().confusion())
 

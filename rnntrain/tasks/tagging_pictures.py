@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import matplotlib
 from matplotlib.figure import Figure
 
-from rnntrain.pictures import COLOURS, STYLE, new_figure
+from rnntrain.watching.pictures import COLOURS, STYLE, new_figure
 
 
 def f1_bars(f1: Mapping[str, float], counts: Mapping[str, int]) -> Figure:

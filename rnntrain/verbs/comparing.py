@@ -50,7 +50,7 @@ def _write(text: str, place: str) -> None:
     if place == "-":
         print(text, end="")
         return
-    from rnntrain import durable
+    from rnntrain.checkpoints import durable
 
     path = Path(place)
     with durable.one_line(path):

@@ -22,7 +22,7 @@ def export(arguments: list[str]) -> int:
     )
     options = parse(parser, arguments)
     from rnntrain.exporting.asked import require_onnx, target_of
-    from rnntrain.run import open_run
+    from rnntrain.runs.run import open_run
 
     target = target_of(open_run(options.run).path, options.out, options.format, options.int8)
     if options.format == "onnx":

@@ -108,7 +108,7 @@ def _config(options: argparse.Namespace, overrides: list[str]) -> Config:
 
 def _picture(out: Path | None, config: Config, what: str, draw: Any) -> str:
     """Draw the picture into its file; return the line that says where."""
-    from rnntrain.durable import one_line
+    from rnntrain.checkpoints.durable import one_line
 
     path = out or Path(config.run.root) / "find" / f"{config.run.group}_{what}.png"
     with one_line(path):

@@ -41,6 +41,6 @@ def parse(parser: Parser, arguments: list[str]) -> argparse.Namespace:
 
 def require_run(path: str | Path) -> None:
     """Refuse what is no run before torch is imported, if only to say so."""
-    from rnntrain.run import open_run
+    from rnntrain.runs.run import open_run
 
     open_run(Path(path))

@@ -18,7 +18,7 @@ def verify(arguments: list[str]) -> int:
     parser.add_argument("paths", nargs="+", type=Path, metavar="RUN|CHECKPOINT", help="folders of runs or checkpoints")
     parser.add_argument("--json", action="store_true", help="print one JSON object, reports by path")
     options = parse(parser, arguments)
-    from rnntrain.verify import verify as verify_one
+    from rnntrain.runs.verify import verify as verify_one
 
     reports = {str(path): verify_one(path) for path in options.paths}
     if options.json:
@@ -40,7 +40,7 @@ def reproduce(arguments: list[str]) -> int:
     parser.add_argument("--quiet", action="store_true", help="show no progress")
     options = parse(parser, arguments)
     require_run(options.run)
-    from rnntrain.reproduce import reproduce as train_anew
+    from rnntrain.runs.reproduce import reproduce as train_anew
 
     done = train_anew(options.run, options.steps, options.overrides, quiet=options.quiet or options.json)
     print(json.dumps(done.to_json(), indent=2) if options.json else "\n".join(done.lines()))
@@ -55,7 +55,7 @@ def replay(arguments: list[str]) -> int:
     )
     options = parse(parser, arguments)
     require_run(options.run)
-    from rnntrain.replay import replay as take_again
+    from rnntrain.runs.replay import replay as take_again
 
     print("\n".join(take_again(options.run, options.overrides)))
     return DONE

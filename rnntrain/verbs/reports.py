@@ -37,7 +37,7 @@ def board(arguments: list[str]) -> int:
     parser.add_argument("--port", type=int, help="the port (the first free one from 6006 on)")
     parser.add_argument("--host", default="127.0.0.1", help="127.0.0.1, localhost or ::1")
     options = parse(parser, arguments)
-    from rnntrain.board import board as serve
+    from rnntrain.watching.board import board as serve
 
     with serve(options.runs or [Path("outputs")], options.host, options.port) as address:
         print(f"TensorBoard: {address} (Ctrl-C ends it)", flush=True)

@@ -27,7 +27,7 @@ def serve(arguments: list[str]) -> int:
         parser.add_argument(flag, type=kind, default=limit.default, metavar="N", help=f"({limit.default:g})")
     options = parse(parser, arguments)
     require_run(options.run)
-    from rnntrain.checking import check_value
+    from rnntrain.configuring.checking import check_value
     from rnntrain.serving import server
 
     given = {name: check_value("--" + name.replace("_", "-"), hints[name], getattr(options, name)) for name in hints}

@@ -35,7 +35,7 @@ def sample(arguments: list[str]) -> int:
     options = parse(parser, arguments)
     require_run(options.run)
     given = {name: value for name in _SAMPLING if (value := getattr(options, name)) is not None}
-    from rnntrain.checking import check_value
+    from rnntrain.configuring.checking import check_value
     from rnntrain.sample import SamplingOptions
 
     hints = get_type_hints(SamplingOptions, include_extras=True)
@@ -58,7 +58,7 @@ def sample(arguments: list[str]) -> int:
 
 def _compose(run: Loaded, options: Namespace, given: dict[str, Any]) -> None:
     """Print tunes as chords, or write MIDI files; several of them are numbered."""
-    from rnntrain.durable import one_line, replace_file
+    from rnntrain.checkpoints.durable import one_line, replace_file
     from rnntrain.predicting.midi import midi_of
     from rnntrain.predicting.tunes import chords_of
     from rnntrain.predicting.writing import check_out

@@ -49,7 +49,7 @@ def train(arguments: list[str]) -> int:
         print(configs.to_yaml(plain), end="")
         return DONE
     if options.multirun:
-        from rnntrain.multirun import multirun
+        from rnntrain.configuring.multirun import multirun
 
         return multirun(options.overrides, options.config_dir, options.config_name, quiet=options.quiet)
     checked = configs.check(configs.compose(options.overrides, options.config_dir, options.config_name))
@@ -79,7 +79,8 @@ def resume(arguments: list[str]) -> int:
         options.run, options.overrides = None, [options.run, *options.overrides]
     if options.run is not None:
         require_run(options.run)
-    from rnntrain import commands, recorded
+    from rnntrain import commands
+    from rnntrain.runs import recorded
 
     run = recorded.latest_interrupted() if options.run is None else Path(options.run)
     _print_closing(commands.resume(run, options.overrides, quiet=options.quiet, strict=options.strict))

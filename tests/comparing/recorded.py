@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from rnntrain.config_files import to_yaml
+from rnntrain.configuring.config_files import to_yaml
 
 BASE: dict[str, Any] = {
     "task": {"_target_": "rnntrain.tasks.language_modeling.LanguageModeling"},

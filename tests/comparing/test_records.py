@@ -13,8 +13,8 @@ from comparing.recorded import write_run
 from rnntrain.comparing.groups import choose_metric, group, larger_is_better, short_names
 from rnntrain.comparing.records import read_runs
 from rnntrain.errors import UserError
-from rnntrain.lock import hold_lock
-from rnntrain.run import RunDir
+from rnntrain.runs.lock import hold_lock
+from rnntrain.runs.run import RunDir
 
 
 def test_a_trained_run_is_read_with_config_metrics_and_curves(trained_run: Path) -> None:

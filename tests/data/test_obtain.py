@@ -15,7 +15,7 @@ from rnntrain.data.known.catalog import ENTRIES, Entry, Source, find_entry
 from rnntrain.data.known.obtain import get, tree_digest
 from rnntrain.data.places import resolve
 from rnntrain.errors import UserError
-from rnntrain.lock import hold_lock
+from rnntrain.runs.lock import hold_lock
 
 FILES = {"top/data/a.wav": b"one", "top/data/b.wav": b"two", "top/README": b"words", "top/data/notes.txt": b"3"}
 

@@ -11,7 +11,7 @@ import pytest
 from commandline import TINY, Answer, write_configs, write_package
 
 from rnntrain.exporting import asked
-from rnntrain.run import RunDir
+from rnntrain.runs.run import RunDir
 
 Cli = Callable[..., Answer]
 Refused = Callable[..., str]

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from faults.hostile_files import Payload
-from rnntrain import durable
-from rnntrain.manifest import MANIFEST, STATE, TENSORS, Manifest, read_manifest
+from rnntrain.checkpoints import durable
+from rnntrain.checkpoints.manifest import MANIFEST, STATE, TENSORS, Manifest, read_manifest
 
 Change = Callable[[Path, Path], object]
 

@@ -241,7 +241,7 @@ def _do(job: dict[str, Any]) -> int:
 
 def _watch(job: dict[str, Any], shared: mmap.mmap) -> None:
     """Count steps and calls; send this process its signal at the one that the job names."""
-    from rnntrain.recorder import Recorder
+    from rnntrain.watching.recorder import Recorder
 
     started, stepped = Recorder.started, Recorder.stepped
     number = job.get("signal", signal.SIGKILL)

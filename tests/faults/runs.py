@@ -12,7 +12,7 @@ from typing import Any
 from tasks.cases import TASKS
 from training import CELLS, differences
 
-from rnntrain.checkpoint import latest_valid, load_checkpoint
+from rnntrain.checkpoints.checkpoint import latest_valid, load_checkpoint
 
 SAVE_EVERY = 3
 # One cell of each family: plain networks, gates, scans, matrix memories, attention, convolution, and what wraps others.

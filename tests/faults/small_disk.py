@@ -52,7 +52,7 @@ def train(plain: dict[str, Any], place: str, size_kib: int, kept: str, read_only
     Args:
         read_only_at: the step after which the checkpoints' folder is read-only; None for never.
     """
-    from rnntrain.recorder import Recorder
+    from rnntrain.watching.recorder import Recorder
 
     own_mounts()
     Path(place).mkdir(exist_ok=True)

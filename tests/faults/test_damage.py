@@ -12,10 +12,10 @@ import pytest
 
 from faults.runs import Cases, pairs
 from rnntrain import commands
-from rnntrain.checkpoint import CheckpointError, latest_valid, load_checkpoint, verify_checkpoint
+from rnntrain.checkpoints.checkpoint import CheckpointError, latest_valid, load_checkpoint, verify_checkpoint
+from rnntrain.checkpoints.manifest import MANIFEST, STATE, TENSORS
+from rnntrain.checkpoints.retention import BEST, read_best
 from rnntrain.config import check
-from rnntrain.manifest import MANIFEST, STATE, TENSORS
-from rnntrain.retention import BEST, read_best
 
 FILES = (TENSORS, STATE, MANIFEST)
 

@@ -12,7 +12,7 @@ import pytest
 
 from faults.nursery import Ended, Nursery
 from faults.runs import SAVE_EVERY, Cases, different, left_behind, pairs
-from rnntrain.checkpoint import CheckpointError, checkpoint_step, find_checkpoints, latest_valid
+from rnntrain.checkpoints.checkpoint import CheckpointError, checkpoint_step, find_checkpoints, latest_valid
 from rnntrain.errors import INTERRUPTED
 
 PAIRS, KILLS = 60, 4  # which meet every task and every family

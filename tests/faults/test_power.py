@@ -13,8 +13,8 @@ import torch
 from training import differences
 
 from faults.disk_model import DiskModel, write_state
-from rnntrain import durable
-from rnntrain.checkpoint import (
+from rnntrain.checkpoints import durable
+from rnntrain.checkpoints.checkpoint import (
     CheckpointError,
     CheckpointWriteError,
     checkpoint_name,
@@ -24,9 +24,9 @@ from rnntrain.checkpoint import (
     save_checkpoint,
     verify_checkpoint,
 )
-from rnntrain.metrics_file import truncate_after_step
-from rnntrain.retention import best_checkpoint, mark_best, read_best, rotate
-from rnntrain.run import RunDir, record_resume, record_start, write_summary
+from rnntrain.checkpoints.retention import best_checkpoint, mark_best, read_best, rotate
+from rnntrain.runs.metrics_file import truncate_after_step
+from rnntrain.runs.run import RunDir, record_resume, record_start, write_summary
 
 
 def tree_of(step: int) -> dict[str, Any]:

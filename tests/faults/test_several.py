@@ -15,13 +15,13 @@ from commandline import REPOSITORY, TEXT, TINY, environment, listing
 from faults.nursery import Nursery
 from faults.runs import Cases, different, left_behind
 from rnntrain.errors import USER_MISTAKE
-from rnntrain.lock import hold_lock, is_held
+from rnntrain.runs.lock import hold_lock, is_held
 
 STARTS = 20
 START = """
 import sys, threading
 from pathlib import Path
-from rnntrain.run import create_run, record_start
+from rnntrain.runs.run import create_run, record_start
 
 def start():
     run = create_run(Path(sys.argv[1]), "group")

@@ -11,7 +11,7 @@ import pytest
 from faults import small_disk
 from faults.nursery import Ended, Nursery
 from faults.runs import SAVE_EVERY, Cases, different, left_behind
-from rnntrain.checkpoint import find_checkpoints, latest_valid, load_checkpoint
+from rnntrain.checkpoints.checkpoint import find_checkpoints, latest_valid, load_checkpoint
 
 pytestmark = pytest.mark.skipif(not small_disk.possible(), reason="this process may not mount a file system of its own")
 

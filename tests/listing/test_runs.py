@@ -10,7 +10,7 @@ import pytest
 from comparing.recorded import write_run
 
 from rnntrain.listing.follow import follow
-from rnntrain.run import RunDir
+from rnntrain.runs.run import RunDir
 
 
 @pytest.fixture

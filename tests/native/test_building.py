@@ -12,7 +12,7 @@ from rnntrain import commands
 from rnntrain.errors import UserError
 from rnntrain.native import library
 from rnntrain.native.command import build_lines
-from rnntrain.run import open_run, read_start
+from rnntrain.runs.run import open_run, read_start
 
 
 @pytest.fixture

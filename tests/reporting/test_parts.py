@@ -13,7 +13,7 @@ from rnntrain.reporting.html import Html, element, number_text
 from rnntrain.reporting.overlaid import mean_curve
 from rnntrain.reporting.scales import linear_ticks, scale_of
 from rnntrain.reporting.words import spread
-from rnntrain.shown_texts import ShownText, append_texts, drop_texts_after, read_texts
+from rnntrain.runs.shown_texts import ShownText, append_texts, drop_texts_after, read_texts
 
 
 def test_children_and_attributes_are_escaped_unless_they_are_html() -> None:

@@ -20,11 +20,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-from rnntrain.config_files import to_yaml
+from rnntrain.configuring.config_files import to_yaml
 from rnntrain.errors import INTERRUPTED, UserError
 from rnntrain.interrupt import StopRequests
-from rnntrain.lock import hold_lock
-from rnntrain.run import RunDir
+from rnntrain.runs.lock import hold_lock
+from rnntrain.runs.run import RunDir
 from rnntrain.sweeps import job
 
 

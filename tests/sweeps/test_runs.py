@@ -16,9 +16,9 @@ from rnntrain import commands
 from rnntrain import config as configs
 from rnntrain.comparing.records import read_runs
 from rnntrain.config import compose
+from rnntrain.configuring.overrides import flatten
 from rnntrain.errors import Interrupted
 from rnntrain.interrupt import StopRequests
-from rnntrain.overrides import flatten
 from rnntrain.sweeps.best import write_best
 from rnntrain.sweeps.plan import make_plan
 from rnntrain.sweeps.probe import find

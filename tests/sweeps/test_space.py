@@ -112,7 +112,7 @@ def test_corners_hold_every_end_and_every_choice() -> None:
     [(0.1, "k=0.1"), (1e-05, "k=1e-05"), (3, "k=3"), (True, "k=true"), (None, "k=null"), ("gru", "k=gru")],
 )
 def test_a_value_is_typed_as_hydra_reads_it(value: object, text: str) -> None:
-    from rnntrain.overrides import parse_override
+    from rnntrain.configuring.overrides import parse_override
 
     assert as_override("k", value) == text  # type: ignore[arg-type]
     assert parse_override(text).value() == value
@@ -120,6 +120,6 @@ def test_a_value_is_typed_as_hydra_reads_it(value: object, text: str) -> None:
 
 @pytest.mark.parametrize("value", ["true", "a,b", "my file.txt", "1e5"])
 def test_a_text_that_reads_as_something_else_is_quoted(value: str) -> None:
-    from rnntrain.overrides import parse_override
+    from rnntrain.configuring.overrides import parse_override
 
     assert parse_override(as_override("k", value)).value() == value

@@ -18,12 +18,12 @@ from training import differences
 
 from rnntrain import commands
 from rnntrain.batch import Batch, length_mask
-from rnntrain.checkpoint import latest_valid, load_checkpoint
+from rnntrain.checkpoints.checkpoint import latest_valid, load_checkpoint
 from rnntrain.config import check
 from rnntrain.errors import Interrupted
-from rnntrain.recorder import Recorder
-from rnntrain.run import RunDir
+from rnntrain.runs.run import RunDir
 from rnntrain.trainer import Trainer
+from rnntrain.watching.recorder import Recorder
 from tasks.cases import FIXED_LENGTH, TASKS, Case
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from rnntrain.data.numbers.pianoroll import PianoRoll, PianoRollCodec
-from rnntrain.pictures import pixels
+from rnntrain.watching.pictures import pixels
 from tasks.cases import Case
 from tasks.cases import music as music_case
 

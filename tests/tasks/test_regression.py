@@ -10,8 +10,8 @@ from rnntrain.batch import Batch
 from rnntrain.data.labelled.classes import FeatureInputs
 from rnntrain.data.numbers.sequences import NumbersCodec, SymbolInputs
 from rnntrain.errors import UserError
-from rnntrain.pictures import pixels
 from rnntrain.tasks.regression import Regression
+from rnntrain.watching.pictures import pixels
 from tasks.cases import case_of
 
 CODEC = NumbersCodec(FeatureInputs([0.0], [1.0]), FeatureInputs([10.0, -3.0], [2.0, 5.0]))

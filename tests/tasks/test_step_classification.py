@@ -10,8 +10,8 @@ from rnntrain.config import check
 from rnntrain.data.memory.parity import Parity
 from rnntrain.data.numbers.sequences import StepClassesCodec, SymbolInputs
 from rnntrain.errors import UserError
-from rnntrain.pictures import pixels
 from rnntrain.tasks.step_classification import StepClassification
+from rnntrain.watching.pictures import pixels
 from tasks.cases import step_classification as step_case
 
 CODEC = StepClassesCodec(SymbolInputs(3), ["a", "b", "c"], {4: 40, 2: 20})

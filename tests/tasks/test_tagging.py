@@ -20,10 +20,10 @@ from rnntrain.data.tagged.tag_codec import FIRST_CHAR, NUM_CHARS, SHAPE, UNKNOWN
 from rnntrain.errors import UserError
 from rnntrain.models.tag_head import TagHead, TagScores
 from rnntrain.models.word_input import WordInput
-from rnntrain.pictures import pixels
 from rnntrain.tasks.spans import SpanCounts
 from rnntrain.tasks.tagging import Tagging, rules_of
 from rnntrain.tasks.tagging_metrics import Results, TaggingMetrics
+from rnntrain.watching.pictures import pixels
 from tasks.cases import write_tagged
 
 TAGS = ["B-a", "B-b", "I-a", "I-b", "O"]

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from rnntrain.durable import sync_directory
+from rnntrain.checkpoints.durable import sync_directory
 from rnntrain.errors import UserError
 
 BLOCK = 1 << 16  # bytes; the bar moves as often

@@ -9,13 +9,13 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from rnntrain.checkpoints.durable import new_folder, one_line, remove_stale, sync_directory
 from rnntrain.data.known.catalog import Entry, Source, find_entry
 from rnntrain.data.known.download import Expected, download, sha256_of
 from rnntrain.data.known.unpack import MOST_FILES, Limits, unpack
 from rnntrain.data.places import cache_folder, search_folders
-from rnntrain.durable import new_folder, one_line, remove_stale, sync_directory
 from rnntrain.errors import UserError
-from rnntrain.lock import hold_lock
+from rnntrain.runs.lock import hold_lock
 
 
 def get(name: str, *, sha256: str | None = None, given: Path | None = None, quiet: bool = False) -> list[str]:

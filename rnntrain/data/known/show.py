@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from rnntrain.config_files import choices, description
+from rnntrain.configuring.config_files import choices, description
 from rnntrain.data.base import DataSet
 from rnntrain.data.known.catalog import ENTRIES, Entry
 from rnntrain.data.places import SHIPPED, search_folders
@@ -104,7 +104,7 @@ def draw(data: DataSet, path: Path) -> None:
     check_picture(path)
     import matplotlib
 
-    from rnntrain import pictures
+    from rnntrain.watching import pictures
 
     counts = {split: found for split in data.splits if (found := data.counts(split))}
     lengths = {split: lengths_of(data, split) for split in data.splits}

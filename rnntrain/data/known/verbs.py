@@ -88,7 +88,7 @@ def _named(word: str) -> Sequence[str]:
     if "=" in word:
         return [word]
     configs = {entry.name: entry.config for entry in ENTRIES} | dict.fromkeys(PARTS, "")
-    from rnntrain.config_files import choices
+    from rnntrain.configuring.config_files import choices
 
     if word in choices("data"):
         return [f"data={word}"]

@@ -11,7 +11,7 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-from rnntrain.pictures import COLOURS, STYLE, new_figure
+from rnntrain.watching.pictures import COLOURS, STYLE, new_figure
 
 MOST_HISTORY = 4  # times the horizon, of which the rest of a long window is not drawn
 

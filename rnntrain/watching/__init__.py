@@ -1,0 +1,1 @@
+"""What is written down, shown and measured while a trainer trains, and never changes what it does."""
