@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# Lint, formatting, types and the quick tests, as CI runs them. Arguments go to pytest.
+# Lint, formatting, types and the quick tests, as CI runs them: one process a core, of one thread each, since threads of
+# several processes would wait for each other. Arguments go to pytest.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 ruff check .
 ruff format --check .
 mypy
-python -m pytest "$@"
+OMP_NUM_THREADS=1 python -m pytest -n auto --dist worksteal "$@"
