@@ -33,7 +33,9 @@ from rnntrain.settings import DeviceSettings
 Value = TypeVar("Value")
 
 VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
+SETTLE_SECONDS = 0.1
 _partners = Partners()
+_left: list[Any] = []  # groups that this process was in
 
 
 def rank() -> int:
@@ -74,7 +76,18 @@ def joined(settings: Callable[[], DeviceSettings]) -> Iterator[None]:
         raise
     finally:
         _partners.leave()
-        dist.destroy_process_group()
+        _leave()
+
+
+def _leave() -> None:
+    """Leave the group without ending it, which may never come back.
+
+    The threads of gloo need the interpreter's lock to let go of the last exchange; the end of a group, which comes with
+    the last of the models that exchange through it, holds that lock while it waits for these threads.
+    """
+    _left.append(dist.group.WORLD)
+    dist.destroy_process_group()
+    time.sleep(SETTLE_SECONDS)  # without the lock: an interpreter that ends now finds idle threads
 
 
 def _started_by_torchrun() -> bool:
