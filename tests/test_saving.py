@@ -145,14 +145,14 @@ def test_error_of_a_job_comes_out_once_at_the_next_call(call: str) -> None:
     assert done == [2]
 
 
-def test_end_waits_for_the_job_and_ctrl_c_does_not() -> None:
+def test_end_waits_for_the_job_and_ctrl_c_only_a_moment() -> None:
     release, done = threading.Event(), threading.Event()
 
     def job() -> None:
         release.wait(60)
         done.set()
 
-    with pytest.raises(KeyboardInterrupt), Beside() as beside:  # noqa: PT012
+    with pytest.raises(KeyboardInterrupt), Beside(moment_seconds=0.01) as beside:  # noqa: PT012
         beside.start(job)
         raise KeyboardInterrupt
     assert not done.is_set()

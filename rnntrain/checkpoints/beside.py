@@ -10,10 +10,15 @@ from types import TracebackType
 class Beside:
     """Runs jobs one after the other beside the caller; what goes wrong in one comes out at the caller's next call.
 
-    As a context manager it waits for the last job at the end, except where Ctrl-C is to stop everything at once.
+    As a context manager it waits for the last job at the end; a moment only where Ctrl-C is to stop everything at once.
+
+    Args:
+        moment_seconds: that moment. A program that goes on after Ctrl-C, as a notebook does, may resume the run next,
+            and two must not write it; a disk that hangs must not hold up who wants to leave.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, moment_seconds: float = 5.0) -> None:
+        self._moment_seconds = moment_seconds
         self._thread: threading.Thread | None = None
         self._error: BaseException | None = None
 
@@ -63,5 +68,5 @@ class Beside:
     ) -> None:
         if kind is None:
             self.wait()
-        elif not issubclass(kind, KeyboardInterrupt) and self._thread is not None:
-            self._thread.join()  # the error that is under way says more than one of the job's
+        elif self._thread is not None:  # the error that is under way says more than one of the job's
+            self._thread.join(self._moment_seconds if issubclass(kind, KeyboardInterrupt) else None)
