@@ -228,28 +228,36 @@ def _run_to_end(
     logger = recorder.logger
     trainer.watcher = looking_closer(recorder, logger, run, config.top.diagnose)
     _announce(experiment, run, logger, resumed_at)
-    with _ending(experiment, run), closing(logger), memory_explained(trainer), recorder.saver:
-        with stop or StopRequests() as requests:
-            requests.stop_after(config.trainer.stop_after_minutes)
-            reason = trainer.fit(requests.reason)
+    requests = stop or StopRequests()
+    with _ending(experiment, run), closing(logger), memory_explained(trainer), recorder.saver, requests:
+        requests.stop_after(config.trainer.stop_after_minutes)
+        reason = trainer.fit(requests.reason)
+        go_on = f"saved at step {trainer.step:,}; go on with: rnntrain resume {_quoted(run)}"
         if distributed.agreed(requests.reason()) is not None:
             write_summary(run, _summarise(experiment, requests.status, reason, {}).to_json())
-            text = f"{reason}: saved at step {trainer.step:,}; go on with: rnntrain resume {_quoted(run)}"
-            raise Interrupted(text, reason)
-        trainer.finish()
-        if config.trainer.restore_best and trainer.best.value is not None:
-            load_weights(experiment.model, load_checkpoint(best_checkpoint(run.checkpoints))["trainer"])
-        elif trainer.average is not None:
-            trainer.average.swap()
-        distributed.copy_from_first(list(experiment.model.parameters()))
-        summary = _summarise(experiment, "finished", reason, {})
-        pictures = evaluate_finally(experiment, summary) | last_pictures(experiment)
-        logger.pictures(trainer.step, {title: draw() for title, draw in pictures.items()}, run.pictures)
-        logger.texts(trainer.step, summary.texts, final=True)
-        leave_sounds_and_vectors(experiment, logger, run)
-        logger.hyperparameters(configs.flatten(config.plain), summary.metrics)
-        write_summary(run, summary.to_json())
+            raise Interrupted(f"{reason}: {go_on}", reason)
+        requests.end_at_once(go_on)
+        summary = _conclude(experiment, run, logger, reason)
     return Trained(run, experiment, summary)
+
+
+def _conclude(experiment: Experiment, run: RunDir, logger: Logger, reason: str) -> Summary:
+    """Evaluate the weights that a run ends with, and write down what it came to."""
+    trainer, config = experiment.trainer, experiment.config
+    trainer.finish()
+    if config.trainer.restore_best and trainer.best.value is not None:
+        load_weights(experiment.model, load_checkpoint(best_checkpoint(run.checkpoints))["trainer"])
+    elif trainer.average is not None:
+        trainer.average.swap()
+    distributed.copy_from_first(list(experiment.model.parameters()))
+    summary = _summarise(experiment, "finished", reason, {})
+    pictures = evaluate_finally(experiment, summary) | last_pictures(experiment)
+    logger.pictures(trainer.step, {title: draw() for title, draw in pictures.items()}, run.pictures)
+    logger.texts(trainer.step, summary.texts, final=True)
+    leave_sounds_and_vectors(experiment, logger, run)
+    logger.hyperparameters(configs.flatten(config.plain), summary.metrics)
+    write_summary(run, summary.to_json())
+    return summary
 
 
 def recorder_of(experiment: Experiment, run: RunDir, *, resumed_at: int | None, quiet: bool) -> Recorder:

@@ -11,6 +11,8 @@ from contextlib import suppress
 from types import FrameType, TracebackType
 from typing import Any, Literal
 
+from rnntrain.errors import Interrupted
+
 # By SIGUSR1 or SIGUSR2 a cluster says that it will soon take the machine back.
 _NAMES = ("SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2")
 SIGNALS = tuple(getattr(signal, name) for name in _NAMES if hasattr(signal, name))
@@ -31,6 +33,15 @@ class StopRequests:
         self._received: str | None = None
         self._asked: tuple[str, Literal["interrupted", "pruned"]] | None = None
         self._previous: dict[int, Any] = {}
+        self._last_words: str | None = None
+
+    def end_at_once(self, last_words: str) -> None:
+        """From now on a signal need not be waited for: everything has been saved. It ends the program where it is.
+
+        Args:
+            last_words: say where things stand; they follow the name of the signal.
+        """
+        self._last_words = last_words
 
     def ask(self, reason: str, status: Literal["interrupted", "pruned"] = "interrupted") -> None:
         """Ask for a stop as a signal would, from any thread; what was asked first counts.
@@ -71,6 +82,8 @@ class StopRequests:
         if self._received is not None:
             raise KeyboardInterrupt
         self._received = signal.Signals(number).name
+        if self._last_words is not None:
+            raise Interrupted(f"{self._received}: {self._last_words}", self._received)
         # Not print: the signal may have come in the middle of one, and a stream must not be entered twice.
         if self._quiet:
             return

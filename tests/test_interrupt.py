@@ -5,16 +5,21 @@ from __future__ import annotations
 import json
 import random
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from commandline import TINY, Answer
 from training import Clock, make_config, write_text
 
 from rnntrain import commands
+from rnntrain.build import Experiment
 from rnntrain.checkpoints.checkpoint import find_checkpoints
 from rnntrain.errors import Interrupted
 from rnntrain.interrupt import SIGNALS, StopRequests
+from rnntrain.metrics import Picture
+from rnntrain.runs.summary import Summary
 from rnntrain.trainer import Trainer
 
 
@@ -75,3 +80,23 @@ def test_time_limit_of_a_scheduler_stops_each_process_and_no_run(
     with pytest.raises(Interrupted, match="stop_after_minutes: saved at step 18"):
         commands.resume(path, quiet=True)
     assert commands.resume(path, quiet=True).summary.status == "finished"
+
+
+@pytest.mark.usefixtures("workspace")
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGUSR1"])
+def test_a_signal_in_the_last_evaluation_ends_with_the_code_that_says_go_on(
+    run_cli: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    evaluate = commands.evaluate_finally
+
+    def signalled(experiment: Experiment, summary: Summary) -> dict[str, Picture]:
+        signal.raise_signal(getattr(signal, name))
+        return evaluate(experiment, summary)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(commands, "evaluate_finally", signalled)
+        answer = run_cli("train", *TINY, "run.name=run", "--quiet")
+    assert answer.code == 75
+    assert f"{name}: saved at step 4; go on with: rnntrain resume" in answer.err
+    assert run_cli("resume").code == 0  # the run that was stopped last
+    assert run_cli("resume", "outputs/language_modeling/run").code == 2  # it has ended
