@@ -15,6 +15,7 @@ import torch
 from rnntrain.batch import Batch
 from rnntrain.data.base import Codec
 from rnntrain.data.bucketing import pad
+from rnntrain.data.prefetch import ahead
 from rnntrain.models.sequence import SequenceModel, evaluating
 from rnntrain.tasks.base import Task
 
@@ -132,7 +133,9 @@ class Predictor(ABC):
         Args:
             window: examples that are read before the first are answered; 1 answers each as it comes.
         """
-        for held in windows(examples, window):
+        # While the model computes, the next inputs are read and encoded; who asks one by one waits for no other.
+        several = windows(examples, window)
+        for held in several if window == 1 else ahead(several, depth=1):
             answers: list[Record] = [{}] * len(held)
             for numbers in batches([len(example.inputs) for example in held]):
                 for number, record in zip(numbers, self.run([held[n] for n in numbers]), strict=True):

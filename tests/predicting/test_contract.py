@@ -101,7 +101,7 @@ def test_labelled_examples_have_the_loss_of_the_evaluation(case: Case) -> None:
 
 
 def test_examples_are_read_as_they_are_needed(case: Case) -> None:
-    """A window of them and no more, however many there are."""
+    """The window that is answered, two that are made meanwhile, and no more, however many there are."""
     taken = 0
 
     def endless() -> Iterator[Example]:
@@ -114,7 +114,8 @@ def test_examples_are_read_as_they_are_needed(case: Case) -> None:
     answers = predictor_of(case).predict(endless(), window=3)
     for _ in range(4):
         next(answers)
-    assert taken <= 3 * 2 + 1
+    answers.close()
+    assert taken <= 3 * (2 + 2) + 1
 
 
 def test_what_is_of_another_kind_is_refused(case: Case) -> None:
