@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -16,28 +16,19 @@ from rnntrain.data.labelled.classes import ClassCodec, TextInputs
 from rnntrain.data.labelled.tables import as_label
 from rnntrain.data.numbers.sequences import StepClassesCodec
 from rnntrain.errors import UserError, closest
-from rnntrain.models.sequence import SequenceModel
-from rnntrain.predicting.encoding import encoder_of, sound_limits
-from rnntrain.predicting.predictor import PLACES, Example, Predictor, Record
-from rnntrain.tasks.base import Task
+from rnntrain.predicting.encoding import sound_limits
+from rnntrain.predicting.encoding_predictor import EncodingPredictor
+from rnntrain.predicting.predictor import PLACES, Example, Record
 from rnntrain.tasks.classification import ClassLogits
 
 MOST_PROBABILITIES = 20  # classes whose probabilities a record lists, the likeliest first
 
 
-class ClassPredictor(Predictor):
+class ClassPredictor(EncodingPredictor):
     """`label`, its `probability`, and the `probabilities` of the likeliest classes by name."""
 
     codec: ClassCodec
     fields = ("label", "probability")
-
-    def __init__(self, task: Task, codec: ClassCodec, model: SequenceModel, reading: Mapping[str, Any]) -> None:
-        super().__init__(task, codec, model)
-        self._encode = encoder_of(codec.inputs, reading)
-        self.kind = self._encode.kind
-
-    def example(self, raw: Any, where: str = "input") -> Example:
-        return Example(self._encode(raw, where).inputs)
 
     def target(self, raw: Any, example: Example, where: str = "input") -> np.ndarray:
         return np.array(_number(raw, self.codec.class_names, where), np.int64)
@@ -72,19 +63,11 @@ class ClassPredictor(Predictor):
         ]
 
 
-class StepClassPredictor(Predictor):
+class StepClassPredictor(EncodingPredictor):
     """`labels`, one a step, and the `probabilities` of each; also of steps that did not count in training."""
 
     codec: StepClassesCodec
     fields = ("labels", "probabilities")
-
-    def __init__(self, task: Task, codec: StepClassesCodec, model: SequenceModel, reading: Mapping[str, Any]) -> None:
-        super().__init__(task, codec, model)
-        self._encode = encoder_of(codec.inputs, reading)
-        self.kind = self._encode.kind
-
-    def example(self, raw: Any, where: str = "input") -> Example:
-        return Example(self._encode(raw, where).inputs)
 
     def target(self, raw: Any, example: Example, where: str = "input") -> np.ndarray:
         labels = np.atleast_1d(np.asarray(raw))

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,27 +13,18 @@ from torch import Tensor
 from rnntrain.batch import Batch
 from rnntrain.data.numbers.sequences import NumbersCodec
 from rnntrain.errors import UserError
-from rnntrain.models.sequence import SequenceModel
-from rnntrain.predicting.encoding import as_numbers, encoder_of
-from rnntrain.predicting.predictor import Example, Predictor, Record
-from rnntrain.tasks.base import Task
+from rnntrain.predicting.encoding import as_numbers
+from rnntrain.predicting.encoding_predictor import EncodingPredictor
+from rnntrain.predicting.predictor import Example, Record
 
 DIGITS = 7  # that a record shows: more than float32 knows
 
 
-class NumbersPredictor(Predictor):
+class NumbersPredictor(EncodingPredictor):
     """`value`: a number, a list of K of them where there are several targets; of steps, `values`, one such a step."""
 
     codec: NumbersCodec
     fields = ("value", "values")
-
-    def __init__(self, task: Task, codec: NumbersCodec, model: SequenceModel, reading: Mapping[str, Any]) -> None:
-        super().__init__(task, codec, model)
-        self._encode = encoder_of(codec.inputs, reading)
-        self.kind = self._encode.kind
-
-    def example(self, raw: Any, where: str = "input") -> Example:
-        return Example(self._encode(raw, where).inputs)
 
     def target(self, raw: Any, example: Example, where: str = "input") -> np.ndarray:
         values = as_numbers(raw, where)

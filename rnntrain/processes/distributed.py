@@ -20,7 +20,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.rendezvous import rendezvous
 
-from rnntrain.cells.base import State, map_state
+from rnntrain.cells.base import State, join_rows, map_state
 from rnntrain.checkpoints.generators import restore_generators
 from rnntrain.checkpoints.state_tree import decode_tree, encode_tree
 from rnntrain.checkpoints.tensor_file import read_tensors, tensor_chunks
@@ -283,14 +283,10 @@ def copy_from_first(tensors: Sequence[Tensor]) -> None:
 # -- state and metrics ---
 
 
-def join_rows(states: Sequence[State]) -> State:
-    """Return the state of a whole batch from those of the processes' rows; None where a process has none."""
+def rows_of_all(states: Sequence[State]) -> State:
+    """Return the state of a whole batch from those of the processes' rows; a process may have none."""
     own = [state for state in states if state is not None]
-    if not own:
-        return None
-    if isinstance(own[0], tuple):
-        return tuple(join_rows(parts) for parts in zip(*own, strict=True))
-    return torch.cat(own)
+    return join_rows(own) if own else None
 
 
 def restore_own_generators(tree: dict[str, Any]) -> list[str]:

@@ -159,6 +159,6 @@ def checkpoint_tree(trainer: Trainer) -> dict[str, Any]:
     if distributed.world_size() > 1:
         own = {"state": None if trainer.idle else trainer.state, "generators": tree["generators"]}
         parts = distributed.gather(own)
-        tree["trainer"]["state"] = distributed.join_rows([part["state"] for part in parts])
+        tree["trainer"]["state"] = distributed.rows_of_all([part["state"] for part in parts])
         tree["generators_by_process"] = [part["generators"] for part in parts]
     return tree
