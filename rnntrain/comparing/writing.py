@@ -12,9 +12,9 @@ from typing import Any
 from rnntrain.comparing.groups import MISSING, shown_value
 from rnntrain.comparing.leaderboard import Leaderboard, Row, plain
 from rnntrain.comparing.significance import FEWEST_RUNS
+from rnntrain.spreadsheet import safe_cell
 
 MOST_ROWS = 40  # on a terminal
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # with which a spreadsheet takes a text for a formula
 
 
 def to_text(board: Leaderboard, most_rows: int = MOST_ROWS) -> list[str]:
@@ -44,7 +44,9 @@ def to_csv(board: Leaderboard) -> str:
     names = [f"{metric} {number}" for metric in board.metrics for number in numbers]
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(["rank", *map(_safe, board.keys), "finished", "unfinished", *map(_safe, names), "verdict", "paths"])
+    writer.writerow(
+        ["rank", *map(safe_cell, board.keys), "finished", "unfinished", *map(safe_cell, names), "verdict", "paths"]
+    )
     for row in board.rows:
         values = [
             _cell(getattr(row.statistics[metric], number)) if metric in row.statistics else ""
@@ -52,7 +54,7 @@ def to_csv(board: Leaderboard) -> str:
             for number in numbers
         ]
         differs = [_cell(row.group.config.get(key, MISSING)) for key in board.keys]
-        paths = _safe(" ".join(str(run.path) for run in row.group.runs))
+        paths = safe_cell(" ".join(str(run.path) for run in row.group.runs))
         finished = row.group.count("finished")
         writer.writerow([row.rank or "", *differs, finished, row.unfinished(), *values, row.verdict(), paths])
     return file.getvalue()
@@ -122,9 +124,4 @@ def _cell(value: Any) -> Any:
         return "" if math.isnan(value) else repr(value)
     if isinstance(value, int) and not isinstance(value, bool):
         return value
-    return _safe(shown_value("", value))
-
-
-def _safe(text: str) -> str:
-    """Return a text that no spreadsheet takes for a formula."""
-    return f"'{text}" if text.startswith(_FORMULA) else text
+    return safe_cell(shown_value("", value))

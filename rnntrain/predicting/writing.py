@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from rnntrain.checkpoints import durable
 from rnntrain.errors import UserError
 from rnntrain.predicting.predictor import Predictor, Record
+from rnntrain.spreadsheet import safe_cell
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -129,9 +130,15 @@ def _table(rows: Iterable[Record]) -> Iterator[str]:
 
 
 def _cell(value: Any) -> Any:
-    """Return a value as a cell: plain ones as they are, lists of plain ones parted by spaces, all others as JSON."""
+    """Return a value as a cell: plain ones as they are, lists of plain ones parted by spaces, all others as JSON.
+
+    Texts, which come from a user's data, are such that no spreadsheet takes them for formulas.
+    """
+    if isinstance(value, str):
+        return safe_cell(value)
     if isinstance(value, list) and not any(isinstance(part, list | dict) for part in value):
-        return " ".join(map(str, value))
+        joined = " ".join(map(str, value))
+        return safe_cell(joined) if any(isinstance(part, str) for part in value) else joined
     return json.dumps(value, ensure_ascii=False) if isinstance(value, list | dict) else value
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import socket
 import sys
 from contextlib import ExitStack, suppress
@@ -49,16 +48,6 @@ def listen(host: str, port: int) -> socket.socket:
         raise UserError(
             f"--host {host} --port {port}: {said.lower()}; choose another port, or --port 0 for a free one"
         ) from error
-
-
-def is_loopback(host: str) -> bool:
-    """Say whether only this machine can reach an address."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def serve(run: Loaded, limits: Limits, bound: socket.socket, *, only_local: bool) -> None:

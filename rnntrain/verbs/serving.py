@@ -28,6 +28,7 @@ def serve(arguments: list[str]) -> int:
     options = parse(parser, arguments)
     require_run(options.run)
     from rnntrain.configuring.checking import check_value
+    from rnntrain.loopback import is_loopback
     from rnntrain.serving import server
 
     given = {name: check_value("--" + name.replace("_", "-"), hints[name], getattr(options, name)) for name in hints}
@@ -39,5 +40,5 @@ def serve(arguments: list[str]) -> int:
 
     with bound:
         run = using.load(options.run, options.overrides)
-        server.serve(run, limits, bound, only_local=server.is_loopback(options.host))
+        server.serve(run, limits, bound, only_local=is_loopback(options.host))
     return DONE

@@ -6,7 +6,6 @@ import errno
 import hashlib
 import http
 import http.client
-import ipaddress
 import os
 import re
 import shutil
@@ -23,6 +22,7 @@ from typing import IO, Any
 
 from rnntrain.checkpoints.durable import sync_directory
 from rnntrain.errors import UserError
+from rnntrain.loopback import is_loopback
 
 BLOCK = 1 << 16  # bytes; the bar moves as often
 TIMEOUT_SECONDS = 30.0  # without a byte
@@ -99,7 +99,7 @@ def check_url(url: str) -> None:
     parts = urllib.parse.urlsplit(url)
     if parts.scheme == "https" and parts.hostname:
         return
-    if parts.scheme == "http" and _is_loopback(parts.hostname or ""):
+    if parts.scheme == "http" and is_loopback(parts.hostname or ""):
         return
     raise UserError(f"{url}: only https is fetched from; give an https address, or put the file in place by hand")
 
@@ -127,15 +127,6 @@ def check_free(folder: Path, wanted: int) -> None:
             f"{folder}: {_megabytes(wanted)} are needed and {_megabytes(free)} are free; make room, or set "
             "RNNTRAIN_CACHE to a folder on another disk"
         )
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 class _CheckedRedirects(urllib.request.HTTPRedirectHandler):
@@ -192,7 +183,7 @@ def _fetch_rest(url: str, part: Path, have: int, expected: Expected, bar: Any) -
     if have:
         headers["Range"] = f"bytes={have}-"
     handlers: list[urllib.request.BaseHandler] = [_CheckedRedirects()]
-    if _is_loopback(urllib.parse.urlsplit(url).hostname or ""):
+    if is_loopback(urllib.parse.urlsplit(url).hostname or ""):
         handlers.append(urllib.request.ProxyHandler({}))  # no proxy reaches this machine
     opener = urllib.request.build_opener(*handlers)
     try:
