@@ -70,6 +70,7 @@ def serve(run: Loaded, limits: Limits, bound: socket.socket, *, only_local: bool
         server_header=False,
         lifespan="off",
     )
+    bound.listen(config.backlog)  # before the address is said: who reads it may connect at once
     host, port = bound.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
     print(f"Serving {run.run.path} at http://{shown}:{port}/ (Ctrl-C stops)", flush=True)
