@@ -13,6 +13,7 @@ from rnntrain.configuring.targets import SLOTS
 from rnntrain.settings import DeviceSettings, RunSettings, TopSettings, TrainerSettings
 from rnntrain.sweeps.settings import SweepSettings
 from rnntrain.verbs import VERBS
+from rnntrain.verbs.finding import WHAT
 
 _SECTIONS = {"": TopSettings, "trainer": TrainerSettings, "run": RunSettings, "device": DeviceSettings}
 DATA_VERBS = ("list", "get", "show")
@@ -63,6 +64,8 @@ def candidates(words: Sequence[str]) -> list[str]:
         return [verb for verb in VERBS if verb.startswith(last)]
     verb = words[0]
     takes = VERBS[verb].takes if verb in VERBS else "other"
+    if verb == "find" and len(words) == 2:
+        return [what for what in WHAT if what.startswith(last)]
     if verb == "sweep":
         return [*_of_sweep(last), *_overrides(last)]
     if takes == "config":

@@ -42,6 +42,8 @@ CASES = {
     "sweep sweep.sampler=q": ["sweep.sampler=qmc"],
     "sweep sweep.tr": ["sweep.trials="],
     "sweep precision=b": ["precision=bfloat16"],
+    "find ": ["lr", "batch_size"],
+    "find lr precision=b": ["precision=bfloat16"],
     "completion ": list(SHELLS),
     "nothing ": [],
 }

@@ -131,8 +131,8 @@ def shown_value(key: str, value: Any) -> str:
 
 
 def larger_is_better(metric: str) -> bool:
-    """Guess the sense of a metric from its name; names of ways, as in `accuracy_len_64`, may follow."""
-    name = metric.rpartition("/")[2]
+    """Guess the sense of a metric from its name, as in `val/accuracy_len_64`; kinds may follow (`val/f1/LOC`)."""
+    name = metric.removeprefix("best/").partition("/")[2].partition("/")[0] or metric
     return any(word in name for word in LARGER_IS_BETTER)
 
 

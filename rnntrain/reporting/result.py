@@ -52,7 +52,7 @@ def headline(record: RunRecord) -> Html | None:
     reached = {method: values[name] for method, values in baselines_of(record).items() if name in values}
     if not reached:
         return None
-    sense = "more is better" if more_is_better(name) else "less is better"
+    sense = "more is better" if larger_is_better(name) else "less is better"
     return bars(f"{name} ({sense})", [("this run", record.metrics[name]), *reached.items()])
 
 
@@ -78,14 +78,9 @@ def metrics_table(metrics: Mapping[str, float], baselines: Mapping[str, Mapping[
     return table(head, rows, caption="Metrics of the weights that the run ends with")
 
 
-def more_is_better(name: str) -> bool:
-    """Say in which sense a metric is better; kinds (`val/f1/LOC`) have that of the whole (`val/f1`)."""
-    return larger_is_better("/".join(name.split("/")[:2]))
-
-
 def _cells(name: str, values: list[float | None]) -> list[Child]:
     known = [value for value in values if value is not None and math.isfinite(value)]
-    pick = max if more_is_better(name) else min
+    pick = max if larger_is_better(name) else min
     best = pick(known) if len(known) > 1 and min(known) != max(known) else None
     return [
         element("span", number_text(value), class_="better") if value is not None and value == best else _text(value)

@@ -105,7 +105,18 @@ def test_the_metric_is_what_runs_were_judged_by_and_an_unknown_one_is_refused(tm
 
 @pytest.mark.parametrize(
     ("metric", "larger"),
-    [("val/loss", False), ("val/accuracy_len_64", True), ("test/f1", True), ("val/cer", False), ("val/r2", True)],
+    [
+        ("val/loss", False),
+        ("val/accuracy_len_64", True),
+        ("test/f1", True),
+        ("val/cer", False),
+        ("val/r2", True),
+        ("val/f1/LOC", True),
+        ("test/mae/auction", False),
+        ("best/val/f1", True),
+        ("best/accuracy", True),
+        ("cer", False),
+    ],
 )
 def test_the_sense_of_a_metric_follows_from_its_name(metric: str, larger: bool) -> None:
     assert larger_is_better(metric) is larger

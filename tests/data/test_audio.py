@@ -233,6 +233,12 @@ def test_strings_of_validation_are_fixed_and_of_its_own_recordings(tmp_path: Pat
         assert differences(vars(a), vars(b)) == []
 
 
+def test_training_strings_are_evaluated_as_those_of_one_epoch(tmp_path: Path) -> None:
+    data = strings(tmp_path)
+    rows = sum(len(batch.inputs) for batch in data.eval_batches("train"))
+    assert rows == sum(len(batch.inputs) for batch in data.train_batches(0, 0))
+
+
 def test_string_is_its_recordings_and_pauses_in_turn(tmp_path: Path) -> None:
     data = strings(tmp_path, noise_db=-200.0)
     plan = data._plan_epoch(0, 0)[0][0]

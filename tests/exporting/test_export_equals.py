@@ -62,6 +62,21 @@ def test_metrics_of_onnx_are_those_of_the_model(task: str, of_task: Callable[[st
         assert value == pytest.approx(trained[f"val/{name}"], rel=1e-4, abs=1e-5), name
 
 
+@pytest.mark.parametrize(("cell", "task"), [("skip", "ctc"), ("orthogonal", "forecasting_recursive")])
+def test_a_state_of_many_parts_and_a_matrix_in_the_making_go_through_any_loop(
+    cell: str, task: str, tmp_path: Path
+) -> None:
+    experiment, _ = task_model(tmp_path, task)
+    found = exported(tmp_path, (experiment, with_cells(experiment, cell))).difference()
+    assert found.largest < CLOSE, found
+
+
+def test_where_rounding_is_stretched_the_file_is_nearer_to_float64_than_pytorch(tmp_path: Path) -> None:
+    found = exported(tmp_path, language_model(tmp_path, "antisymmetric")).difference((1000,))
+    assert found.good, found
+    assert found.rounding is None or found.rounding.of_file < GOAL, found
+
+
 def test_every_kind_of_layer_equals_the_model_in_onnx(tmp_path: Path) -> None:
     case = exported(tmp_path, language_model(tmp_path, *STACK))
     assert len(case.description["cells"]) == len(STACK)

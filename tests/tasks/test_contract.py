@@ -171,6 +171,14 @@ def test_order_of_batches_is_a_function_of_seed_and_epoch(case: Case) -> None:
     assert_equal_batches(list(data.train_batches(3, 2)), whole)
 
 
+def test_every_split_is_evaluated_and_in_one_order(case: Case) -> None:
+    data = case.experiment.data
+    for split in data.splits:
+        once = list(data.eval_batches(split))
+        assert once, split
+        assert_equal_batches(list(data.eval_batches(split)), once)
+
+
 def assert_equal_batches(these: list[Batch], those: list[Batch]) -> None:
     for a, b in zip(these, those, strict=True):
         assert differences(vars(a), vars(b)) == []

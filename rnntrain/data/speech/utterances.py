@@ -103,13 +103,18 @@ class Utterances(DataSet):
         return map(Padded.to_batch, ahead(padded()) if self.generated else padded())
 
     def eval_batches(self, split: str) -> Iterator[Batch]:
-        utterances = self._held[split]
+        utterances = self._held.get(split) or self._first_epoch()
         lengths_N = np.array([len(each.x_TD) for each in utterances])
         for index_B in ordered_batches(lengths_N, self.batch_size):
             yield Padded.of([utterances[i] for i in index_B]).to_batch()
 
     def examples(self, split: str, number: int) -> list[str]:
         return [f"{each.name}: {each.text}" for each in self._held[split][:number]]
+
+    def _first_epoch(self) -> list[Utterance]:
+        """Return what stands for the training split where none is held: the utterances of the epoch 0 of the seed 0."""
+        number, utterances_of = self._epoch(0, 0)
+        return [utterance for index in range(number) for utterance in utterances_of(index)]
 
     def _mask(self, batch: Padded, rng: np.random.Generator) -> None:
         rows, steps, width = batch.inputs_BTD.shape
