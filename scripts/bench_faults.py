@@ -96,8 +96,12 @@ def table(figures: list[dict[str, Any]]) -> list[str]:
         lines.append(f"| {f['name']} at random instants | {f['signals']}: saved {f['late']} steps late at most |")
     for f in rows.get("disk", []):
         lines.append(f"| {f['name']} | {f['points']} points: {f['outcome']} |")
-    for f in rows.get("resume", []):
-        lines.append(f"| resume to the bit | {f['name']}: {f['resumes']} resumes of {f['runs']} runs |")
+    if resumed := rows.get("resume"):
+        number, runs = (sum(f[key] for f in resumed) for key in ("resumes", "runs"))
+        lines.append(
+            f"| resume to the bit | {len(resumed)} pairs of task and cell family, stopped once, five times and at a "
+            f"limit that was raised: {number} resumes of {runs} runs, all identical to the run that never stopped |"
+        )
     for row in ("hostile", "malformed"):
         if cases := rows.get(row):
             slowest, largest = (max(cases, key=lambda f, key=key: f[key]) for key in ("seconds", "megabytes"))

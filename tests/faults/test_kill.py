@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,9 @@ import pytest
 from faults.nursery import Ended, Nursery
 from faults.runs import SAVE_EVERY, Cases, different, left_behind, pairs
 from rnntrain.checkpoints.checkpoint import CheckpointError, checkpoint_step, find_checkpoints, latest_valid
-from rnntrain.errors import INTERRUPTED
+from rnntrain.errors import INTERRUPTED, USER_MISTAKE
 
-PAIRS, KILLS = 60, 4  # which meet every task and every family
+KILLS = 4  # of each pair of task and family of cells
 QUICK = pairs()[:2]
 
 
@@ -55,6 +56,8 @@ def killed_and_resumed(
     told: list[tuple[Ended, int]] = []
     for end in [*ends, {}]:
         ended = go_on(nursery, plain, run, **end)
+        if ended.code == USER_MISTAKE and "ended at step" in ended.err:  # the kill came when all was done
+            ended = replace(ended, code=0)
         reached = max(ended.step, 0)
         told.append((ended, max(0, reached - last_saved(run)) if ended.code else 0))
         if ended.code not in (-9, 0):
@@ -91,7 +94,7 @@ def check_killed(
     ("task", "cell", "number"),
     [
         pytest.param(task, cell, number, id=f"{task}-{cell}", marks=() if (task, cell) in QUICK else pytest.mark.slow)
-        for number, (task, cell) in enumerate(pairs()[:PAIRS])
+        for number, (task, cell) in enumerate(pairs())
     ],
 )
 def test_killed_run_goes_on_to_the_bit(
