@@ -60,7 +60,7 @@ def run(arguments: list[str]) -> tuple[int, float, str, list[dict[str, Any]]]:
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report"
         began = time.monotonic()
-        command = [sys.executable, "-m", "pytest", "-q", "-m", "slow or not slow", "-p", "no:cacheprovider", *arguments]
+        command = [sys.executable, "-m", "pytest", "-m", "slow or not slow", "-p", "no:cacheprovider", *arguments]
         path = os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH")]))
         environment = {**os.environ, "PYTHONPATH": path, "RNNTRAIN_FAULTS_REPORT": str(report), "OMP_NUM_THREADS": "1"}
         done = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True)

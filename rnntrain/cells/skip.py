@@ -55,8 +55,8 @@ class Skip(ProjectedCell):
                     recurrent.weight *= 0.5**0.5
 
     def initial_state(self, batch_size: int) -> tuple[Tensor, ...]:
-        # One tensor each: a loop of a graph must not be given one twice.
-        return tuple(self.from_last.weight.new_zeros(batch_size, self.output_size) for _ in range(self.skip))
+        h_BH = self.from_last.weight.new_zeros(batch_size, self.output_size)
+        return (h_BH,) * self.skip
 
     def project(self, x: Tensor, weights: Any) -> Tensor:
         return self.from_input(x)

@@ -132,7 +132,7 @@ def shown_value(key: str, value: Any) -> str:
 
 def larger_is_better(metric: str) -> bool:
     """Guess the sense of a metric from its name, as in `val/accuracy_len_64`; kinds may follow (`val/f1/LOC`)."""
-    name = metric.removeprefix("best/").partition("/")[2].partition("/")[0] or metric
+    name = metric.removeprefix("best/").split("/")[:2][-1]
     return any(word in name for word in LARGER_IS_BETTER)
 
 

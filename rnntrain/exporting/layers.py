@@ -47,16 +47,18 @@ class Exported(Recurrent):
         self.bidirectional = cell.bidirectional
 
     def initial_state(self, batch_size: int) -> State:
-        return self.cell.initial_state(batch_size)
+        # Parts of a state may be one tensor, which a loop must not be given twice, and copies are optimised away: each
+        # part is that of a state of its own.
+        state = self.cell.initial_state(batch_size)
+        parts = (tensors_of(self.cell.initial_state(batch_size))[place] for place in range(len(tensors_of(state))))
+        return like(state, parts)
 
     def step(self, x_BD: Tensor, state: State) -> tuple[Tensor, State]:
         return self.cell.step(x_BD, state)
 
     def forward(self, x_BTD: Tensor, state: State = None, lengths_B: Tensor | None = None) -> tuple[Tensor, State]:
         if state is None:
-            # Parts of a state may be one tensor, which a loop must not be given twice; a mere copy is optimised away.
             state = self.initial_state(x_BTD.shape[0])
-            state = like(state, iter([part + 0 for part in tensors_of(state)]))
         if lengths_B is None:
             lengths_B = torch.full(x_BTD.shape[:1], x_BTD.shape[1], dtype=torch.int64)
         y_BTH, state = self.run(zero_padding(x_BTD, lengths_B), state, lengths_B)
@@ -73,9 +75,12 @@ class Loop(Exported):
     def run(self, x_BTD: Tensor, state: State, lengths_B: Tensor) -> tuple[Tensor, State]:
         return self._loop(self.prepared(x_BTD.transpose(0, 1)), state, lengths_B)
 
-    def prepared(self, x_TBD: Tensor) -> Tensor:
-        """Return what `advance` reads, for all steps at once."""
-        return x_TBD
+    def step(self, x_BD: Tensor, state: State) -> tuple[Tensor, State]:
+        return self.advance(self.prepared(x_BD), state)
+
+    def prepared(self, x: Tensor) -> Tensor:
+        """Return what `advance` reads, for one step or for all at once."""
+        return x
 
     def advance(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         """Run one step."""
@@ -106,11 +111,8 @@ class ProjectedLoop(Loop):
         for number, part in enumerate(self._form if isinstance(self._form, tuple) else (self._form,)):
             self.register_buffer(f"weight_{number}", part)
 
-    def step(self, x_BD: Tensor, state: State) -> tuple[Tensor, State]:
-        return self.advance(self.cell.project(x_BD, self._weights()), state)
-
-    def prepared(self, x_TBD: Tensor) -> Tensor:
-        return self.cell.project(x_TBD, self._weights())
+    def prepared(self, x: Tensor) -> Tensor:
+        return self.cell.project(x, self._weights())
 
     def advance(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         return self.cell.advance(x, state, self._weights())

@@ -103,7 +103,7 @@ class Utterances(DataSet):
         return map(Padded.to_batch, ahead(padded()) if self.generated else padded())
 
     def eval_batches(self, split: str) -> Iterator[Batch]:
-        utterances = self._held.get(split) or self._first_epoch()
+        utterances = self._first_epoch() if split == "train" and split not in self._held else self._held[split]
         lengths_N = np.array([len(each.x_TD) for each in utterances])
         for index_B in ordered_batches(lengths_N, self.batch_size):
             yield Padded.of([utterances[i] for i in index_B]).to_batch()
