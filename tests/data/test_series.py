@@ -35,6 +35,12 @@ def test_a_long_table_is_recognised_by_its_doubled_times(tmp_path: Path) -> None
     assert "guessed time=day, series=shop, target=[sales]" in data.describe()
 
 
+def test_the_series_are_told_apart_by_the_column_that_can(tmp_path: Path) -> None:
+    names, *rows = long_table({"north": 90, "south": 60})
+    table = [[*names, "remark"], *([*row, "none"] for row in rows)]
+    assert "series=shop" in load(write(tmp_path, table)).describe()
+
+
 def test_what_is_given_is_not_guessed(tmp_path: Path) -> None:
     data = load(write(tmp_path, hourly(100, ("a", "b"))), time="date", target="b")
     assert data.codec.layout.targets == ["b"]

@@ -47,7 +47,9 @@ def test_a_doubled_time_is_named_by_line(tmp_path: Path) -> None:
 
 def test_times_out_of_order_are_named_by_line(tmp_path: Path) -> None:
     path = changed(tmp_path, 6, 0, "2023-05-01")
-    assert refused(path).startswith(f"{path}:7: 2023-05-01T00:00:00 comes after 2024-01-01T04:00:00; sort")
+    message = refused(path)
+    assert message.startswith(f"{path}:7: 2023-05-01T00:00:00 comes after 2024-01-01T04:00:00; sort")
+    assert "data.series=" in message
 
 
 def test_an_unreadable_time_is_named_by_line(tmp_path: Path) -> None:

@@ -218,6 +218,18 @@ def test_a_series_that_the_model_lacks_is_refused(tmp_path: Path) -> None:
         predictor_of(experiment)(histories(experiment, new))
 
 
+def test_the_column_that_names_known_series_is_found_among_several(tmp_path: Path) -> None:
+    def table(sizes: dict[str, int]) -> list[list[str]]:
+        names, *rows = long_table(sizes)
+        return [[*names, "visits", "remark"], *([*row, str(number % 9), "none"] for number, row in enumerate(rows))]
+
+    path = write(tmp_path, table({"north": 80, "south": 90}))
+    experiment = make(tmp_path, data={"path": str(path), "window": 10, "horizon": 3})
+    for sizes in ({"south": 30}, {"north": 30, "south": 40}):
+        new = write(tmp_path, table(sizes), "new.csv")
+        assert [history.name for history in histories(experiment, new)] == list(sizes)
+
+
 # -- the verb ---
 
 

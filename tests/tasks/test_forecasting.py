@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from data.series_files import load, long_table, write
+from data.series_files import hourly, load, long_table, write
 
 from rnntrain.batch import Batch
 from rnntrain.build import Experiment, build
@@ -202,6 +202,16 @@ def test_metrics_are_those_worked_out_by_hand(tmp_path: Path) -> None:
         "mae_h3": error[:, 2].mean(),
     }
     assert {name: measured[name] for name in expected} == pytest.approx(expected, rel=1e-5)
+
+
+def test_shares_of_a_value_of_zero_are_not_told(tmp_path: Path) -> None:
+    """Zeros come back from the scale of the model as 1e-9 and the like, of which an error is a share of billions."""
+    names, *rows = hourly(120)
+    table = [[*names, "promo"], *([*row, str(number % 3)] for number, row in enumerate(rows))]
+    experiment = make(tmp_path, {}, {"path": str(write(tmp_path, table)), "window": 14, "horizon": 3})
+    measured = experiment.trainer.evaluate("test", carry_nothing)
+    assert "mape" not in measured
+    assert 0 < measured["smape"] <= 200
 
 
 def test_mase_is_relative_to_the_season_before_in_train(tmp_path: Path) -> None:

@@ -74,8 +74,8 @@ def choose_columns(
 ) -> tuple[Columns, list[str]]:
     """Return the columns to read, and the config keys of those that were guessed, with their values.
 
-    The time is the first column that reads as one; the series' name the one column of text, where times come
-    twice; the targets all other columns of numbers.
+    The time is the first column that reads as one; the series' name the one column of text that tells rows
+    of the same time apart; the targets all other columns of numbers.
 
     Raises:
         UserError: a column is not there, or there is nothing to forecast.
@@ -111,10 +111,17 @@ def _guess_time(table: Table) -> str | None:
 
 
 def _guess_series(table: Table, time: str, observed: list[str]) -> str | None:
-    """Return the one column of words, where times come twice."""
-    words = [name for name in table.columns if name not in (time, *observed) and not table.is_numeric(name)]
+    """Return the one column of words that tells rows of the same time apart; None where no time comes twice."""
     times = table.texts("data.time", time)
-    return words[0] if len(words) == 1 and len(set(times)) < len(times) else None
+    if len(set(times)) == len(times):
+        return None
+    words = [name for name in table.columns if name not in (time, *observed) and not table.is_numeric(name)]
+    found = [name for name in words if _tells_apart(table.texts("data.series", name), times)]
+    return found[0] if len(found) == 1 else None
+
+
+def _tells_apart(names: Sequence[str], times: Sequence[str]) -> bool:
+    return len(set(zip(names, times, strict=True))) == len(times)
 
 
 def read_panels(
@@ -179,14 +186,14 @@ def _check_order(panel: Panel, columns: Columns) -> None:
         return
     row = int(np.argmax(steps <= 0)) + 1
     of_series = f" in the series {panel.name}" if panel.name else ""
+    fix = "" if columns.series else ", or name the column that tells series apart: data.series=…"
     if steps[row - 1] == 0:
-        fix = "" if columns.series else ", or name the column that tells series apart: data.series=…"
         raise UserError(
             f"{panel.places(row)}: {local_T[row]} comes twice{of_series}, first at {panel.places(row - 1)}; keep one "
             f"of the rows{fix}"
         )
     raise UserError(
-        f"{panel.places(row)}: {local_T[row]} comes after {local_T[row - 1]}{of_series}; sort the rows by time"
+        f"{panel.places(row)}: {local_T[row]} comes after {local_T[row - 1]}{of_series}; sort the rows by time{fix}"
     )
 
 

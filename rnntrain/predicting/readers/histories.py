@@ -10,7 +10,7 @@ import numpy as np
 
 from rnntrain.data.forecast.panels import Panel, channels_of, choose_columns, read_panels
 from rnntrain.data.forecast.series_codec import Layout
-from rnntrain.data.forecast.series_tables import read_table
+from rnntrain.data.forecast.series_tables import Table, read_table
 from rnntrain.data.forecast.time_index import Times, is_time
 from rnntrain.errors import UserError, closest
 from rnntrain.predicting.history import History
@@ -42,10 +42,7 @@ def read_panels_of(path: str, layout: Layout, reading: Reading) -> list[Panel]:
     time = recorded.get("time")
     series = recorded.get("series")
     if series is None and not independent and len(layout.series) > 1:
-        # A table of one series of many has no time twice, by which its column of names would be known.
-        words = [name for name in table.columns if not table.is_numeric(name)]
-        named = [name for name in words if not is_time(table.texts("FILE", name)[0])]
-        series = named[0] if len(named) == 1 else None
+        series = _names_of_series(table, layout)
     columns, guessed = choose_columns(table, time, series, targets, layout.observed)
     if guessed:
         reading.note(f"{path}: guessed {', '.join(guessed)}")
@@ -64,6 +61,17 @@ def read_panels_of(path: str, layout: Layout, reading: Reading) -> list[Panel]:
         return panels
     alone = [each for panel in panels for each in channels_of(panel, columns.targets)]
     return [panel for panel in alone if panel.name in layout.series] or alone
+
+
+def _names_of_series(table: Table, layout: Layout) -> str | None:
+    """Return the column that names series of the model, else the one column of words; None where neither is.
+
+    By what it holds: a table of one series of many has no time twice, by which a training file's column is known.
+    """
+    words = {name: table.texts("FILE", name) for name in table.columns if not table.is_numeric(name)}
+    known = [name for name, texts in words.items() if not set(texts).isdisjoint(layout.series)]
+    others = [name for name, texts in words.items() if not is_time(texts[0])]
+    return next((found[0] for found in (known, others) if len(found) == 1), None)
 
 
 def _targets(layout: Layout, independent: bool, asked: Any, there: list[str]) -> list[str] | None:

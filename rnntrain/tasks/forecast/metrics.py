@@ -83,7 +83,7 @@ class ForecastMetrics(Metrics):
             "square": error_BSC.square(),
             "last_value_error": (units.level(batch) - truth_BSC).abs(),
             "shares": _ratio(error_BSC, size_BSC),
-            "positive": truth_BSC > 0,
+            "positive": truth_BSC > units.rounding(batch),
             "symmetric": _ratio(2 * error_BSC, both_BSC),
             "relative": _ratio(error_BSC, naive_BSC),
             "relative_count": naive_BSC > 0,

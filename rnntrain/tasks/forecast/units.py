@@ -10,6 +10,8 @@ from torch import Tensor
 from rnntrain.batch import Batch
 from rnntrain.data.forecast.series_codec import SeriesCodec
 
+ROUNDING = 1e-6  # of float32, in which scaled values are kept, with room for a few operations
+
 
 class Units:
     """Undoes, and does, what a codec does to targets."""
@@ -34,6 +36,13 @@ class Units:
     def naive_error(self, batch: Batch) -> Tensor:
         """Return the scale of MASE, ``[B, 1, C]``."""
         return self._rows(self._naive_error_PC, batch)
+
+    def rounding(self, batch: Batch) -> Tensor:
+        """Return how far from 0 a value of 0 may come back from the scale of the model, ``[B, 1, C]``."""
+        if self.transform != "none":  # of positive values alone
+            return torch.zeros_like(self.naive_error(batch))
+        shift_B1C, scale_B1C = self._rows(self._shift_PC, batch), self._rows(self._scale_PC, batch)
+        return ROUNDING * (shift_B1C.abs() + scale_B1C)
 
     def measured(self, scaled_BSC: Tensor, batch: Batch) -> Tensor:
         """Return values as measured, in float64."""
