@@ -21,6 +21,7 @@ from rnntrain.errors import (
     closest,
 )
 from rnntrain.out_of_memory import memory_explained
+from rnntrain.processes.alone import refuse_several
 from rnntrain.verbs import VERBS, usage
 
 KILLED_BY_CTRL_C = 130
@@ -100,4 +101,6 @@ def _dispatch(arguments: list[str]) -> int:
         return DONE
     if verb not in VERBS:
         raise UserError(f"{verb}: no such verb{closest(verb, list(VERBS))}; there are: {', '.join(VERBS)}")
+    if not VERBS[verb].together:
+        refuse_several(verb)
     return VERBS[verb].load()(rest)

@@ -45,6 +45,7 @@ from rnntrain.runs.shown_texts import drop_texts_after
 from rnntrain.runs.summary import Summary
 from rnntrain.threads import fastest_threads
 from rnntrain.watching.gradient_log import GradientLog
+from rnntrain.watching.hparams import write_session
 from rnntrain.watching.logger import Logger
 from rnntrain.watching.looking_closer import last_pictures, leave_sounds_and_vectors, looking_closer
 from rnntrain.watching.recorder import Recorder
@@ -235,6 +236,7 @@ def _run_to_end(
         go_on = f"saved at step {trainer.step:,}; go on with: rnntrain resume {_quoted(run)}"
         if distributed.agreed(requests.reason()) is not None:
             write_summary(run, _summarise(experiment, requests.status, reason, {}).to_json())
+            _show_early_end(experiment, run, requests.status)
             raise Interrupted(f"{reason}: {go_on}", reason)
         requests.end_at_once(go_on)
         summary = _conclude(experiment, run, logger, reason)
@@ -255,7 +257,7 @@ def _conclude(experiment: Experiment, run: RunDir, logger: Logger, reason: str) 
     logger.pictures(trainer.step, {title: draw() for title, draw in pictures.items()}, run.pictures)
     logger.texts(trainer.step, summary.texts, final=True)
     leave_sounds_and_vectors(experiment, logger, run)
-    logger.hyperparameters(configs.flatten(config.plain), summary.metrics)
+    logger.finished(summary.metrics, f"val/{experiment.task.monitor}")
     write_summary(run, summary.to_json())
     return summary
 
@@ -269,6 +271,7 @@ def recorder_of(experiment: Experiment, run: RunDir, *, resumed_at: int | None, 
         resumed_at=resumed_at,
         quiet=quiet,
         texts_path=run.texts,
+        hyperparameters=configs.flatten(experiment.config.plain),
     )
     gradient_log = GradientLog() if experiment.config.top.diagnose == "gradients" else None
     return Recorder(run, logger, experiment.config.trainer.keep_checkpoints, gradient_log)
@@ -303,6 +306,14 @@ def _ending(experiment: Experiment, run: RunDir) -> Iterator[None]:
 def _summarise_early(experiment: Experiment, run: RunDir, status: str, reason: str) -> None:
     with suppress(UserError):  # the disk may be what is full; the error under way says so
         write_summary(run, _summarise(experiment, status, reason, {}).to_json())
+    _show_early_end(experiment, run, status)
+
+
+def _show_early_end(experiment: Experiment, run: RunDir, status: str) -> None:
+    """Let TensorBoard show that a run does not go on by itself."""
+    if status in ("pruned", "failed"):
+        with suppress(OSError):
+            write_session(run.tensorboard, configs.flatten(experiment.config.plain), failed=True)
 
 
 def _announce(experiment: Experiment, run: RunDir, logger: Logger, resumed_at: int | None) -> None:

@@ -97,7 +97,8 @@ def draw(logits_BV: Tensor, uniform_B: Tensor, temperature_B: Tensor, top_k_B: T
     # Below the total even where the product rounds up to it: the last token may have no probability.
     reached_B = torch.minimum(uniform_B * total_B, torch.nextafter(total_B, torch.zeros_like(total_B)))
     drawn_B = torch.searchsorted(cumulative_BV, reached_B[:, None], right=True).squeeze(1)
-    return torch.where(temperature_B == 0, likeliest_B, drawn_B)
+    # A model that has diverged has no probabilities, and yet is asked for a sample before training says so.
+    return torch.where((temperature_B == 0) | total_B.isnan(), likeliest_B, drawn_B)
 
 
 def _kept(probs_BV: Tensor, top_k_B: Tensor, top_p_B: Tensor) -> Tensor:

@@ -159,16 +159,17 @@ def test_hyperparameters_stand_in_the_runs_own_events(make, tmp_path: Path) -> N
     """One file, no folder of a phantom run, and the values as TensorBoard's plugin reads them."""
     from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
-    logger = make(quiet=True)
-    logger.scalars(7, {"val/loss": 1.25})
     hyperparameters = {
         "model.hidden_size": 64,
         "optimizer.lr": 0.1,
         "data.path": "a.txt",
         "model.norm": True,
         "x": None,
+        "optimizer.betas": [0.9, 0.99],
     }
-    logger.hyperparameters(hyperparameters | {"optimizer.betas": [0.9, 0.99]}, {"val/loss": 1.25})
+    logger = make(quiet=True, hyperparameters=hyperparameters)
+    logger.scalars(7, {"val/loss": 1.25})
+    logger.finished({"val/loss": 1.25}, "val/loss")
     logger.close()
     assert [path.name[:19] for path in (tmp_path / "tensorboard").iterdir()] == ["events.out.tfevents"]
     found = {value.tag: (event.step, value) for event in events(tmp_path) for value in event.summary.value}
@@ -187,7 +188,7 @@ def test_hyperparameters_stand_in_the_runs_own_events(make, tmp_path: Path) -> N
         "x": "string_value",
     }
     metrics = HParamsPluginData.FromString(found["_hparams_/experiment"][1].metadata.plugin_data.content)
-    assert [info.name.tag for info in metrics.experiment.metric_infos] == ["final/val/loss"]
+    assert [info.name.tag for info in metrics.experiment.metric_infos] == ["final/val/loss", "val/loss"]
 
 
 @pytest.mark.parametrize(("resumed_at", "purge"), [(None, None), (0, 1), (12, 13)])

@@ -246,6 +246,15 @@ def test_each_row_has_a_distribution_of_its_own() -> None:
         assert choose(logits_BV, options, torch.Generator()).tolist() == [3, 0, 2]
 
 
+@pytest.mark.parametrize("options", [{}, {"top_k": 2}, {"top_p": 0.5}])
+def test_a_model_that_has_diverged_gives_tokens_all_the_same(options: dict[str, Any]) -> None:
+    """At an evaluation, before the next training step says that it is not finite."""
+    logits_BV = torch.full((3, 5), torch.nan)
+    logits_BV[1] = torch.inf
+    drawn_B = choose(logits_BV, SamplingOptions(**options), torch.Generator().manual_seed(0))
+    assert ((drawn_B >= 0) & (drawn_B < 5)).all()
+
+
 def test_logits_are_left_as_they_are() -> None:
     logits_BV = LOGITS_V.repeat(2, 1)
     choose(logits_BV, SamplingOptions(temperature=0.7, top_k=3, top_p=0.5), torch.Generator())

@@ -14,9 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from commandline import TINY, environment
+from commandline import TINY, Answer, environment
 
+from rnntrain.processes import alone
 from rnntrain.runs.run import RunDir
+from rnntrain.sweeps.slots import Slots
+from rnntrain.verbs import VERBS
 
 PATIENCE_SECONDS = 120.0  # of the tests themselves, so that none hangs: nothing is asserted of it
 LONG = [*TINY, "trainer.max_steps=1000000", "trainer.eval_every_steps=1000000", "trainer.checkpoint_every_steps=50"]
@@ -150,7 +153,43 @@ def test_processes_end_with_torchrun(place: Path) -> None:
     assert json.loads(run_at(place).summary.read_text())["status"] == "interrupted"
 
 
+def test_what_one_process_does_is_refused_with_one_line(place: Path) -> None:
+    with torchrun(place, "eval", "run") as process:
+        output = finished(process, place)
+    assert process.returncode != 0
+    assert output.count("rnntrain: ") == 1
+    assert "rnntrain: error: eval: is done by one process, and there are 2" in output
+
+
 # -- what the environment says ---
+
+
+@pytest.mark.parametrize("verb", [name for name, verb in VERBS.items() if not verb.together])
+def test_a_verb_of_one_process_says_what_to_do(
+    verb: str, refused: Callable[..., str], run_cli: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(alone, "FIRST_SPEAKS_SECONDS", 0.0)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "0")
+    assert f"run it without torchrun: rnntrain {verb} …" in refused(verb)
+    monkeypatch.setenv("RANK", "1")
+    assert run_cli(verb) == Answer(2, "", "")
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    monkeypatch.setenv("RANK", "0")
+    assert "torchrun" not in run_cli(verb, "--help").out
+
+
+def test_only_training_is_done_by_several_processes() -> None:
+    assert [name for name, verb in VERBS.items() if verb.together] == ["train", "resume"]
+
+
+def test_runs_of_a_sweep_train_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also in the one process that `torchrun --nproc-per-node 1` starts: its place is not that of each run."""
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT", "TORCHELASTIC_RUN_ID"):
+        monkeypatch.setenv(name, "1")
+    variables = Slots(1, 0, 1).environment(0, 1)
+    assert not any(name in ("RANK", "WORLD_SIZE", "MASTER_PORT", "TORCHELASTIC_RUN_ID") for name in variables)
+    assert "PATH" in variables
 
 
 @pytest.mark.parametrize(

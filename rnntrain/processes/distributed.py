@@ -27,12 +27,12 @@ from rnntrain.checkpoints.tensor_file import read_tensors, tensor_chunks
 from rnntrain.data.shards import own_stretch
 from rnntrain.errors import Followed, PartnerLost, UserError
 from rnntrain.metrics import Metrics
+from rnntrain.processes.alone import PLACE
 from rnntrain.processes.partners import NOTICE_SECONDS, Partners
 from rnntrain.settings import DeviceSettings
 
 Value = TypeVar("Value")
 
-VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 SETTLE_SECONDS = 0.1
 _partners = Partners()
 _left: list[Any] = []  # groups that this process was in
@@ -138,10 +138,10 @@ def _place() -> tuple[int, int]:
     Raises:
         UserError: it does not make sense.
     """
-    missing = [name for name in VARIABLES if not os.environ.get(name)]
+    missing = [name for name in PLACE if not os.environ.get(name)]
     if missing:
         raise UserError(f"{missing[0]}: not in the environment, where RANK is; start the processes with torchrun")
-    values = {name: os.environ[name] for name in VARIABLES if name != "MASTER_ADDR"}
+    values = {name: os.environ[name] for name in PLACE if name != "MASTER_ADDR"}
     for name, value in values.items():
         if not value.isdecimal():
             raise UserError(f"{name}={value}: expected a number; start the processes with torchrun")

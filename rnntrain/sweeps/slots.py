@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from rnntrain.processes.alone import environment_of_one
+
 
 class Slots:
     """Places for runs.
@@ -32,7 +34,7 @@ class Slots:
 
     def environment(self, slot: int, threads: Any) -> dict[str, str]:
         """Return the environment of the process in a place."""
-        variables = dict(os.environ)
+        variables = environment_of_one()
         if isinstance(threads, int):
             variables["OMP_NUM_THREADS"] = str(threads)
         if self._gpus:

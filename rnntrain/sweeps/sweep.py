@@ -12,6 +12,7 @@ from typing import Any
 
 from rnntrain.comparing.groups import larger_is_better
 from rnntrain.errors import Interrupted, UserError, closest
+from rnntrain.processes.alone import environment_of_one
 from rnntrain.sweeps.plan import Plan
 from rnntrain.sweeps.probe import Findings, probe
 from rnntrain.sweeps.scheduler import Scheduler
@@ -35,7 +36,7 @@ def run_sweep(plan: Plan, *, quiet: bool = False) -> Study:
     import_optuna()
     points = corner_points(plan.space)[:CHECKED_AHEAD]
     configs = [plan.compose(point, plan.seeds[0]) for point in points]
-    findings = probe(configs, {**os.environ, "OMP_NUM_THREADS": "1"})
+    findings = probe(configs, {**environment_of_one(), "OMP_NUM_THREADS": "1"})
     metrics, directions = choose_metrics(plan, findings)
     plan = replace(plan, settings=replace(plan.settings, metric=metrics, direction=directions))
     study = Study(plan, directions, findings.evaluations)

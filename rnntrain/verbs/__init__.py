@@ -19,12 +19,14 @@ class Verb(NamedTuple):
         arguments: as the list shows them.
         summary: what it does, in one line.
         takes: what its words complete to: keys of a config, folders of runs, or what the completion knows of it.
+        together: whether several processes that torchrun has started do it together; all else is for one process.
     """
 
     function: str
     arguments: str
     summary: str
     takes: Literal["config", "run", "other"] = "other"
+    together: bool = False
 
     def load(self) -> Callable[[list[str]], int]:
         """Return the function that runs the verb."""
@@ -34,9 +36,13 @@ class Verb(NamedTuple):
 
 
 VERBS = {
-    "train": Verb("training:train", "[key=value …]", "train; every key has a default", "config"),
+    "train": Verb("training:train", "[key=value …]", "train; every key has a default", "config", together=True),
     "resume": Verb(
-        "training:resume", "[RUN] [key=value …]", "go on with a run that was stopped, or whose limit you raise", "run"
+        "training:resume",
+        "[RUN] [key=value …]",
+        "go on with a run that was stopped, or whose limit you raise",
+        "run",
+        together=True,
     ),
     "sweep": Verb(
         "sweeping:sweep", "[sweep=NAME] [key=values …]", "search over configs, several runs at once", "config"

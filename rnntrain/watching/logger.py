@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from rnntrain.runs.shown_texts import append_texts
+from rnntrain.watching import hparams
 
 if TYPE_CHECKING:
     import numpy as np
@@ -51,6 +52,7 @@ class Logger:
             run ended there is dropped.
         quiet: show nothing.
         texts_path: the run's `texts.jsonl`; texts go to TensorBoard alone without one.
+        hyperparameters: by dotted key, for TensorBoard's HParams tab.
     """
 
     def __init__(
@@ -62,12 +64,14 @@ class Logger:
         resumed_at: int | None = None,
         quiet: bool = False,
         texts_path: Path | None = None,
+        hyperparameters: Mapping[str, Any] | None = None,
     ) -> None:
         if resumed_at is not None:
             _drop_final_line(metrics_path)
         self._metrics: TextIO = metrics_path.open("a", encoding="utf-8")
         self._tensorboard_dir = tensorboard_dir
         self._texts_path = texts_path
+        self._hyperparameters = dict(hyperparameters or {})
         self._purge_step = None if resumed_at is None else resumed_at + 1
         self._writer: SummaryWriter | None = None
         self._quiet = quiet
@@ -167,20 +171,22 @@ class Logger:
         elif not self._quiet:
             self._line(text)
 
-    def hyperparameters(self, hyperparameters: dict[str, Any], metrics: dict[str, float]) -> None:
-        """Write what TensorBoard's HParams tab shows into the run's own events, as one run."""
-        from torch.utils.tensorboard.summary import hparams
+    def finished(self, metrics: Mapping[str, float], monitor: str) -> None:
+        """Write what TensorBoard's HParams tab shows of a finished run into its own events, as one run.
 
-        # Of a type itself, not of one below it: PyTorch would write True as the number 1.
-        plain = {
-            key: value if type(value) in (int, float, str) else str(value) for key, value in hyperparameters.items()
-        }
+        Args:
+            metrics: final ones by name.
+            monitor: the scalar whose last value runs show that have not finished.
+        """
         writer = self._tensorboard()
         assert writer.file_writer is not None
-        for summary in hparams(plain, {f"final/{name}": value for name, value in metrics.items()}):
+        final = {f"final/{name}": value for name, value in metrics.items()}
+        for summary in hparams.final_summaries(self._hyperparameters, final, monitor):
             writer.file_writer.add_summary(summary, self._last_step)
-        for name, value in metrics.items():
-            writer.add_scalar(f"final/{name}", value, self._last_step)
+        for name, value in final.items():
+            writer.add_scalar(name, value, self._last_step)
+        writer.flush()
+        hparams.end_session(self._tensorboard_dir)
 
     def warning(self, text: str) -> None:
         """Show a line that even a quiet run shows."""
@@ -214,6 +220,7 @@ class Logger:
 
             is_first = not any(self._tensorboard_dir.glob("*tfevents*"))
             self._writer = SummaryWriter(str(self._tensorboard_dir), purge_step=self._purge_step)
+            hparams.write_session(self._tensorboard_dir, self._hyperparameters)
             if is_first:  # it stands once, however often a run is resumed
                 self._writer.add_custom_scalars(LAYOUT)
         return self._writer

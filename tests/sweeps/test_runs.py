@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import shutil
 from collections.abc import Callable
@@ -123,43 +122,6 @@ def test_the_best_point_brings_the_users_own_files_with_it(workspace: Path) -> N
     repeated = compose(command[4:], Path(command[3]))
     assert repeated["model"]["cell"] == {"_target_": "rnntrain.cells.gru.GRU", "reset_after": False}
     assert (repeated["model"]["hidden_size"], repeated["optimizer"]["lr"]) == (4, 0.2)
-
-
-def test_tensorboard_shows_the_hyperparameters_of_several_runs_side_by_side(workspace: Path) -> None:
-    (workspace / "runs").mkdir()
-    for number, lr in enumerate((0.01, 0.1)):
-        rnntrain.train(*TINY, f"optimizer.lr={lr}", f"run.dir=runs/run{number}", quiet=True)
-    shown = session_groups(workspace / "runs")
-    assert shown.keys() == {0.01, 0.1}
-    for number, lr in enumerate((0.01, 0.1)):
-        summary = json.loads((workspace / f"runs/run{number}/summary.json").read_text())
-        assert shown[lr]["final/val/loss"] == pytest.approx(summary["val/loss"], rel=1e-6)
-
-
-def session_groups(logdir: Path) -> dict[float, dict[str, float]]:
-    """Return the metrics that TensorBoard's HParams tab lists of a folder of runs, by learning rate."""
-    from tensorboard import context
-    from tensorboard.backend.event_processing import data_provider, plugin_event_multiplexer
-    from tensorboard.plugins import base_plugin
-    from tensorboard.plugins.hparams import api_pb2, backend_context, get_experiment, list_session_groups
-
-    events = plugin_event_multiplexer.EventMultiplexer()
-    events.AddRunsFromDirectory(str(logdir))
-    events.Reload()
-    provider = data_provider.MultiplexerDataProvider(events, str(logdir))
-    backend = backend_context.Context(base_plugin.TBContext(data_provider=provider))
-    asked = context.RequestContext()
-    found = get_experiment.Handler(asked, backend, "", api_pb2.GetExperimentRequest()).run()
-    request = api_pb2.ListSessionGroupsRequest(slice_size=10, allowed_statuses=api_pb2.Status.values())
-    for each in found.hparam_infos:
-        request.col_params.add(hparam=each.name)
-    for each in found.metric_infos:
-        request.col_params.add(metric=each.name)
-    groups = list_session_groups.Handler(asked, backend, "", request).run().session_groups
-    return {
-        group.hparams["optimizer.lr"].number_value: {each.name.tag: each.value for each in group.metric_values}
-        for group in groups
-    }
 
 
 @pytest.mark.parametrize("name", ["tpe", "random", "hyperband", "grid", "nsga2"])
