@@ -36,7 +36,9 @@ class Batch:
     context: Tensor | None = None
 
     def to(self, device: torch.device) -> Batch:
-        """Copy to `device`, without waiting where the memory is pinned."""
+        """Copy to `device`, without waiting where the memory is pinned; what is there already is not copied."""
+        if self.inputs.device == device:
+            return self
         moved = {
             f.name: value.to(device, non_blocking=True)
             for f in fields(self)

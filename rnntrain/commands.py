@@ -335,7 +335,7 @@ def _summarise(experiment: Experiment, status: str, reason: str, metrics: dict[s
         reason=reason,
         step=trainer.step,
         epochs=trainer.epochs_done(),
-        minutes=trainer.seconds() / 60,
+        minutes=trainer.clock.seconds() / 60,
         units=trainer.units_seen,
         unit=experiment.data.unit,
         num_parameters=experiment.num_parameters,

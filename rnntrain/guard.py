@@ -63,6 +63,12 @@ class Incident:
     values: list[str]
     origin: Origin
 
+    @classmethod
+    def of(cls, model: nn.Module, step: int, problem: str, loss: float, grad_norm: float, origin: Origin) -> Incident:
+        """Take down a step that is being taken, its gradients still in the model."""
+        values = non_finite_values(origin.batches)
+        return cls(step, problem, loss, grad_norm, non_finite_gradients(model), values, origin)
+
     def error(self, limit: str = "") -> NonFiniteError:
         """Return the error that ends the run; `limit` says which limit of the policy was reached."""
         return NonFiniteError(self.step, self.loss, self.grad_norm, self.problem, self.values, limit)
@@ -94,7 +100,7 @@ class Guard:
     positive, as that of a negative log-likelihood can be, judges nothing.
 
     Attributes:
-        anchor: the step that a rollback goes back to: the last multiple of the interval between checkpoints. It is a
+        anchor: the step that a rollback goes back to: the last multiple of the interval between saves. It is a
             function of the step alone, so that a run that was interrupted in between goes back to the same one.
     """
 
@@ -104,7 +110,7 @@ class Guard:
         self._limits = {"skip": settings.max_skips, "rollback": settings.max_rollbacks}
         self._counts = {"skip": 0, "rollback": 0}
         self._factor = settings.spike_factor
-        self._every = settings.checkpoint_every_steps
+        self._every = settings.save_every_steps
         self._recent: dict[str, deque[float]] = {name: deque(maxlen=SPIKE_STEPS) for name in ("loss", "gradient norm")}
 
     def problem(self, loss_sum: Tensor, count: Tensor, grad_norm: float, scaled: bool) -> str | None:

@@ -35,7 +35,8 @@ class TrainerSettings:
             scheduler. Unlike max_minutes it is no end of the run, and counts anew after each resume.
         eval_every_steps: evaluate every so many steps; at the end of each epoch where null.
         eval_batches: evaluate on the first so many batches of a split alone; on all of it where null.
-        checkpoint_every_steps: save every so many steps, beside the saves at a new best and at the end.
+        checkpoint_every_steps: at most so many steps are lost to a kill. A save is begun every half as many, beside the
+            training, which waits for it only where a step more would be lost; a new best and the end are saved too.
         keep_checkpoints: how many of the newest checkpoints stay; the best always does.
         log_every_steps: steps over which logged losses are means.
         grad_clip: limit of the gradient's norm, or of each of its values.
@@ -74,6 +75,11 @@ class TrainerSettings:
     spike_factor: SpikeFactor | None = None
     overfit_batches: PositiveInt | None = None
 
+    @property
+    def save_every_steps(self) -> int:
+        """Return after how many steps a save is begun: half of what a kill may take, which leaves half to write it."""
+        return (self.checkpoint_every_steps + 1) // 2
+
     def limit_reached(self, step: int, epoch: int, seconds: Callable[[], float], stale: int) -> str | None:
         """Return the setting that ends a run there, or None; `stale` evaluations in a row have not improved."""
         if self.max_steps is not None and step >= self.max_steps:
@@ -85,6 +91,10 @@ class TrainerSettings:
         if self.early_stopping is not None and stale >= self.early_stopping:
             return "early_stopping"
         return None
+
+    def evaluation_due(self, step: int, epoch_ended: bool) -> bool:
+        """Say whether a run is evaluated after a step."""
+        return epoch_ended if self.eval_every_steps is None else step % self.eval_every_steps == 0
 
     def share_done(self, step: int, epochs: float, seconds: Callable[[], float]) -> float:
         """Return the share of a run that is done, by its first limit; by the clock only if that is the only limit."""

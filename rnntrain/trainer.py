@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from itertools import islice
 from typing import Any
 
@@ -16,10 +15,11 @@ from torch.optim import Optimizer
 from rnntrain.batch import Batch
 from rnntrain.best import Best
 from rnntrain.cells.base import State, map_state
+from rnntrain.clock import Clock
 from rnntrain.data.base import DataSet
 from rnntrain.data.shards import Shard, shard_of
 from rnntrain.device import autocast, memory_mebibytes
-from rnntrain.guard import Guard, Incident, Origin, non_finite_gradients, non_finite_values
+from rnntrain.guard import Guard, Incident, Origin
 from rnntrain.metrics import Metrics
 from rnntrain.models.sequence import SequenceModel
 from rnntrain.optim import AveragedWeights, Schedule, clip_gradients
@@ -28,7 +28,7 @@ from rnntrain.processes.agreement import Agreement
 from rnntrain.settings import Precision, TrainerSettings
 from rnntrain.tasks.base import Carry, Task
 from rnntrain.watching.watcher import Watcher
-from rnntrain.watching.window import Mark, StepResult, Window
+from rnntrain.watching.window import StepResult, Window
 
 
 class Trainer:
@@ -70,12 +70,12 @@ class Trainer:
         self.guard = Guard(settings)
         self._module = distributed.parallel(model)
         self._agreement = Agreement()
+        self.clock = Clock(self._agreement)
         self._should_stop: Callable[[], str | None] = lambda: None
         self.step = 0
         self.epoch = 0
         self.offset = 0  # batches of this epoch that have been trained on
         self.units_seen = 0  # valid time steps trained on
-        self.data_seconds = 0.0  # spent waiting for batches, in this process
         self.state: State = None
         self.idle = False  # the last batch had no row for this process
         self.best = Best()
@@ -84,9 +84,6 @@ class Trainer:
         self._batches: Iterator[Batch] | None = None
         self._origin = Origin.here(0, 0, None, device)  # of the step that is being taken
         self._epoch_length = data.num_train_batches(seed, 0)
-        self._seconds_before = 0.0
-        self._started: float | None = None
-        self._logged = Mark(0.0, 0, 0, 0.0)
         self._evaluated_at = -1
 
     # -- one step ---
@@ -122,8 +119,7 @@ class Trainer:
 
     def _leave_out(self, problem: str, loss: float, grad_norm: float) -> None:
         """Do without an update: the step counts and the data goes on, the weights stay or go back to the anchor's."""
-        gradients, values = non_finite_gradients(self.model), non_finite_values(self._origin.batches)
-        incident = Incident(self.step + 1, problem, loss, grad_norm, gradients, values, self._origin)
+        incident = Incident.of(self.model, self.step + 1, problem, loss, grad_norm, self._origin)
         self.watcher.caught(self, incident)
         self.guard.decide(incident)
         self.scaler.update()  # else it would take the next gradients for these
@@ -156,7 +152,7 @@ class Trainer:
         self.state = self.task.carry(state)
         if self.idle:
             loss_sum, count = loss_sum * 0.0, count * 0.0
-        asked, seconds = self._should_stop(), self._own_seconds()
+        asked, seconds = self._should_stop(), self.clock.own_seconds()
         loss_everywhere, count_everywhere = self._agreement.add_up(loss_sum, count, asked, seconds)
         # A penalty weighs as much as its batch; what is logged is the loss without it.
         penalty = self.model.penalty if share > 0.0 else None
@@ -167,17 +163,15 @@ class Trainer:
     def _next_batch(self) -> Shard:
         if self._batches is None:
             self._batches = self.data.train_batches(self.seed, self.epoch, self.offset)
-        waited_from = time.perf_counter()
-        batch = next(self._batches)
-        self.data_seconds += time.perf_counter() - waited_from
+        with self.clock.waiting_for_data():
+            batch = next(self._batches)
         self.offset += 1
         self.units_seen += batch.num_steps
         if self.offset == self._epoch_length:
             self.epoch, self.offset, self._batches = self.epoch + 1, 0, None
             self._epoch_length = self.data.num_train_batches(self.seed, self.epoch)
         shard = shard_of(batch, distributed.rank(), distributed.world_size(), contiguous=self.data.contiguous)
-        if shard.batch.inputs.device != self.device:
-            shard = shard._replace(batch=shard.batch.to(self.device))
+        shard = shard._replace(batch=shard.batch.to(self.device))
         self._origin.batches.append(shard.batch)
         return shard
 
@@ -192,8 +186,8 @@ class Trainer:
 
         Whatever the reason, the last state has been saved when this returns.
         """
-        self._started, self._should_stop = time.monotonic(), should_stop
-        self._logged = self._mark()
+        self._should_stop = should_stop
+        self.clock.start(self.step, self.units_seen)
         self.model.train()
         self.watcher.started(self)
         if self.guard.policy == "rollback" and self.step == 0:
@@ -206,14 +200,14 @@ class Trainer:
             self.watcher.stepped(self, result)
             if self.step % self.settings.log_every_steps == 0:
                 self._log()
-            if self._evaluation_due(epoch):
-                with self._clock_stopped():
+            if self.settings.evaluation_due(self.step, self.epoch > epoch):
+                with self.clock.out_of_speeds():
                     self._evaluate_and_keep_best()
             reason = self._agreement.asked(should_stop) or self.limit_reached()
-            if reason is None and self.step % self.settings.checkpoint_every_steps == 0:
-                with self._clock_stopped():
-                    self.watcher.save(self, "interval")
-        self._seconds_before, self._started = self.seconds(), None
+            if reason is None:
+                with self.clock.out_of_speeds():
+                    self._save_in_time()
+        self.clock.stop()
         self.watcher.save(self, reason)
         self.watcher.settle(self)
         return reason
@@ -228,48 +222,31 @@ class Trainer:
             self._evaluate_and_keep_best(final=True)
             self.watcher.settle(self)
 
+    def _save_in_time(self) -> None:
+        """Begin a save where one is due; a step beyond those that a kill may take waits for what is being written."""
+        if self.step % self.settings.save_every_steps == 0:
+            self.watcher.save(self, "interval")
+        self.watcher.secure(self, self.step + 1 - self.settings.checkpoint_every_steps)
+
     def limit_reached(self) -> str | None:
         """Return the setting that ends the run now, or None."""
-        return self.settings.limit_reached(self.step, self.epoch, self.seconds, self.best.evaluations_since)
+        return self.settings.limit_reached(self.step, self.epoch, self.clock.seconds, self.best.evaluations_since)
 
     def progress(self) -> float:
         """Return the share of the run that is done, by its first limit; by the clock only if that is the only limit."""
-        return self.settings.share_done(self.step, self.epochs_done(), self.seconds)
+        return self.settings.share_done(self.step, self.epochs_done(), self.clock.seconds)
 
     def epochs_done(self) -> float:
         """Return the passes over the training split, the current one by its share."""
         return self.epoch + self.offset / self._epoch_length
 
-    def seconds(self) -> float:
-        """Return the time spent in `fit`, that before a resume included; of several processes, the first's."""
-        return self._agreement.seconds(self._own_seconds(), self._seconds_before)
-
-    def _own_seconds(self) -> float:
-        running = 0.0 if self._started is None else time.monotonic() - self._started
-        return self._seconds_before + running
-
-    @contextmanager
-    def _clock_stopped(self) -> Iterator[None]:
-        """Leave what happens within the context out of the logged speeds, which are those of training."""
-        before = time.perf_counter()
-        yield
-        self._logged = self._logged._replace(time=self._logged.time + time.perf_counter() - before)
-
     def _log(self) -> None:
         scalars = self.window.means() | {"train/lr": self.learning_rate, "train/epoch": self.epoch}
         self.window = Window()
-        before, self._logged = self._logged, self._mark()
-        costs = before.costs(self._logged) | {"cost/memory_mebibytes": memory_mebibytes(self.device)}
+        costs = self.clock.costs(self.step, self.units_seen) | {"cost/memory_mebibytes": memory_mebibytes(self.device)}
         self.watcher.log(self, scalars | self.guard.scalars() | costs)
 
-    def _mark(self) -> Mark:
-        return Mark(time.perf_counter(), self.step, self.units_seen, self.data_seconds)
-
     # -- evaluation ---
-
-    def _evaluation_due(self, epoch_before: int) -> bool:
-        every = self.settings.eval_every_steps
-        return self.epoch > epoch_before if every is None else self.step % every == 0
 
     def _evaluate_and_keep_best(self, final: bool = False) -> None:
         with self.averaged_weights():
@@ -341,7 +318,7 @@ class Trainer:
             "evaluated_at": self._evaluated_at,
             "window": self.window.sums(),
             "guard": self.guard.state_dict(),
-            "seconds": self.seconds(),
+            "seconds": self.clock.seconds(),
         }
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
@@ -354,7 +331,7 @@ class Trainer:
         self.best = Best(**saved["best"])
         self.window = Window(saved["window"])
         self._evaluated_at = saved["evaluated_at"]
-        self._seconds_before = saved["seconds"]
+        self.clock.before = saved["seconds"]
         self._batches = None
         self._epoch_length = self.data.num_train_batches(self.seed, self.epoch)
         if self.offset >= self._epoch_length:

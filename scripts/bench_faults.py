@@ -82,7 +82,7 @@ def table(figures: list[dict[str, Any]]) -> list[str]:
         lost = sorted(f["lost"] for f in kills)
         lines.append(
             f"| kill -9 at random instants | {number} kills over {pairs} pairs of task and cell family: 0 unreadable, "
-            f"all later losses and final weights identical to the bit; steps lost at most {lost[-1]} (saves every "
+            f"all later losses and final weights identical to the bit; steps lost at most {lost[-1]} (promised: "
             f"{kills[0]['every']}), median {lost[len(lost) // 2]} |"
         )
     for f in rows.get("power", []):

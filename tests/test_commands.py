@@ -74,7 +74,7 @@ def test_where_nothing_was_interrupted_resume_says_so(
 
 
 def test_named_checkpoint_is_the_one_that_is_used(run_cli: Callable[..., Answer]) -> None:
-    run_cli("train", *TINY, "trainer.checkpoint_every_steps=2", "trainer.max_steps=4", "run.dir=run")
+    run_cli("train", *TINY, "trainer.checkpoint_every_steps=4", "trainer.max_steps=4", "run.dir=run")
     first, *_, last = find_checkpoints(Path("run/checkpoints"))
     assert load(first).step == 2
     assert load(last).step == 4

@@ -197,6 +197,15 @@ def test_all_processes_leave_the_same_update_out(policy: str, text: Path, togeth
     agree(alone, [first, {**second, "writes": True}], 1e-4)
 
 
+def test_only_the_first_waits_for_what_is_being_written(text: Path, together: Together) -> None:
+    """Each write ends when the training waits for it; the others wait at their next exchange."""
+    changes = {**RUN, "trainer.checkpoint_every_steps": 3, "trainer.eval_every_steps": 1000, "run.name": "slow"}
+    first, second = together.call("train_with_slow_writes", str(text), changes)
+    assert first["waited"][0] == 3
+    assert second["waited"] == []
+    assert first["weights"] == second["weights"]
+
+
 def test_the_first_process_has_the_clock(text: Path, together: Together) -> None:
     changes = {"trainer.max_steps": 5, "trainer.max_minutes": 10.0}
     assert together.call("fit_by_the_clock", str(text), changes, [0.0, 99.0]) == [["max_steps", 5]] * 2

@@ -365,7 +365,7 @@ def _telling(monkeypatch: pytest.MonkeyPatch) -> None:
         return output, state
 
     monkeypatch.setattr(SequenceModel, "forward", noisy)
-    monkeypatch.setattr("rnntrain.trainer.time", clock)
+    monkeypatch.setattr("rnntrain.clock.time", clock)
     monkeypatch.setattr("rnntrain.build.choose_device", lambda settings, precision: torch.device("cpu"))
 
 
@@ -433,7 +433,7 @@ def test_each_part_of_a_checkpoint_is_needed(folder: Path, monkeypatch: pytest.M
 
 def test_time_before_a_resume_counts_towards_the_limit(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clock, stepped = Clock(), Trainer.train_step
-    monkeypatch.setattr("rnntrain.trainer.time", clock)
+    monkeypatch.setattr("rnntrain.clock.time", clock)
     monkeypatch.setattr(Trainer, "train_step", lambda self: (clock.advance(10.0), stepped(self))[1])
     changes = {"trainer.max_steps": None, "trainer.max_minutes": 3.0, "schedule": OPTIONS["cosine"]["schedule"]}
     _, whole = train(folder, changes, monkeypatch)
@@ -561,7 +561,7 @@ def test_damaged_newest_checkpoint_is_passed_over_and_replaced(
 def test_damaged_best_that_is_passed_over_becomes_the_best_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`best.json` names it at once; before it stands again, an interruption must not leave a run without a best."""
     path = folder / "damaged_and_best"
-    changes = {**changes_of("streams", "plain"), "trainer.eval_every_steps": 4, "trainer.checkpoint_every_steps": 3}
+    changes = {**changes_of("streams", "plain"), "trainer.eval_every_steps": 4, "trainer.checkpoint_every_steps": 6}
     whole = train(folder, changes, monkeypatch)[1]
     config = make_config(folder / "text.txt", {**changes, "run.dir": str(path)})
     with monkeypatch.context() as patch:

@@ -14,7 +14,7 @@ from training import differences, make_config, write_text
 from rnntrain import commands
 from rnntrain.checkpoints import saving
 from rnntrain.checkpoints.beside import Beside
-from rnntrain.checkpoints.checkpoint import find_checkpoints, load_checkpoint, save_checkpoint
+from rnntrain.checkpoints.checkpoint import checkpoint_step, find_checkpoints, load_checkpoint, save_checkpoint
 from rnntrain.checkpoints.snapshot import Snapshots
 from rnntrain.trainer import Trainer
 from rnntrain.watching.recorder import Recorder, checkpoint_tree
@@ -72,7 +72,7 @@ def test_training_goes_on_while_a_checkpoint_is_written(
 
     monkeypatch.setattr(Recorder, "save", kept)
     monkeypatch.setattr(Recorder, "stepped", watched)
-    changes = {"run.dir": str(tmp_path / "run"), "trainer.checkpoint_every_steps": 5, "trainer.keep_checkpoints": 9}
+    changes = {"run.dir": str(tmp_path / "run"), "trainer.checkpoint_every_steps": 10, "trainer.keep_checkpoints": 9}
     commands.train(make_config(write_text(tmp_path), {**changes, "trainer.max_steps": 13}), quiet=True)
     assert steps
     assert set(steps) <= {6, 7, 8, 9, 10}
@@ -81,6 +81,38 @@ def test_training_goes_on_while_a_checkpoint_is_written(
         asked_for = expected[tree["trainer"]["step"]]
         assert differences({**tree["trainer"], "seconds": 0.0}, {**asked_for, "seconds": 0.0}) == []
     assert [name[-2:] for name in gate.written] == ["05", "10", "13"]
+
+
+@pytest.mark.parametrize("most", [1, 2, 3, 5, 6])
+def test_training_waits_where_one_step_more_would_be_lost_to_a_kill(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gate: Gate, most: int
+) -> None:
+    """At exactly so many steps that do not stand on the disk, and not before; from the start of a run and a resume."""
+    taken: list[int] = []
+    waited: list[int] = []
+    stepped, wait = Recorder.stepped, Beside.wait
+
+    def watched(self: Recorder, trainer: Trainer, result: Any) -> None:
+        stepped(self, trainer, result)
+        taken.append(trainer.step)
+        assert trainer.step - max([began, *(checkpoint_step(name) for name in gate.written)]) <= most
+
+    def noted(self: Beside) -> None:
+        if not self.idle():
+            waited.append(taken[-1])
+            gate.open.set()
+        wait(self)
+        gate.open.clear()
+
+    monkeypatch.setattr(Recorder, "stepped", watched)
+    monkeypatch.setattr(Beside, "wait", noted)
+    began, path = 0, tmp_path / "run"
+    changes = {"trainer.checkpoint_every_steps": most, "trainer.eval_every_steps": 1000, "trainer.max_steps": 13}
+    commands.train(make_config(write_text(tmp_path), {**changes, "run.dir": str(path)}), quiet=True)
+    assert waited[0] == most
+    began, waited[:] = 13, []
+    commands.resume(path, ["trainer.max_steps=26"], quiet=True)
+    assert waited[0] <= 13 + most
 
 
 def checkpoint_copy(trainer: Trainer) -> Any:

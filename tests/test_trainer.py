@@ -62,7 +62,7 @@ def build(text: Path) -> Callable[..., Experiment]:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr("rnntrain.trainer.time", clock)
+    monkeypatch.setattr("rnntrain.clock.time", clock)
     return clock
 
 
@@ -302,9 +302,9 @@ def test_ends_after_max_minutes(build, clock: Clock) -> None:
     trainer = build({"trainer.max_steps": None, "trainer.max_minutes": 1.0}, notes=notes).trainer
     assert trainer.fit() == "max_minutes"
     assert trainer.step == 9
-    assert trainer.seconds() == 63.0
+    assert trainer.clock.seconds() == 63.0
     clock.advance(1000)
-    assert trainer.seconds() == 63.0  # no time passes outside of `fit`
+    assert trainer.clock.seconds() == 63.0  # no time passes outside of `fit`
 
 
 def test_first_limit_ends_the_run(build, clock: Clock) -> None:

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from tasks.cases import TASKS
 from training import CELLS, Notes, make_config
 
 from rnntrain import commands
 from rnntrain.build import Experiment, build
+from rnntrain.checkpoints import saving
+from rnntrain.checkpoints.beside import Beside
 from rnntrain.errors import Followed, Interrupted, UserError
 from rnntrain.guard import Guard
 from rnntrain.processes import distributed
 from rnntrain.settings import DeviceSettings
 from rnntrain.tasks.base import carry_nothing
+from rnntrain.trainer import Trainer
 from rnntrain.watching.recorder import Follower, Recorder
 
 
@@ -105,11 +110,39 @@ def train_with_a_bad_step(path: str, changes: dict[str, Any], step: int) -> dict
         Guard.problem = problem  # type: ignore[method-assign]
 
 
+def train_with_slow_writes(path: str, changes: dict[str, Any]) -> dict[str, Any]:
+    """Train a run whose writes end no sooner than they are waited for; also return the steps at which that was."""
+    write, wait, stepped, asked = saving.write_checkpoint, Beside.wait, Recorder.stepped, threading.Event()
+    waited: list[int] = []
+    taken = [0]
+
+    def slow(*args: Any, **options: Any) -> Path:
+        assert asked.wait(60)
+        return write(*args, **options)
+
+    def noted(self: Beside) -> None:
+        if not self.idle():
+            waited.append(taken[-1])
+            asked.set()
+        wait(self)
+        asked.clear()
+
+    def counted(self: Recorder, trainer: Trainer, result: Any) -> None:
+        stepped(self, trainer, result)
+        taken.append(trainer.step)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(saving, "write_checkpoint", slow)
+        patch.setattr(Beside, "wait", noted)
+        patch.setattr(Recorder, "stepped", counted)
+        return {**_of_run(commands.train(make_config(Path(path), changes), quiet=True)), "waited": waited}
+
+
 def fit_by_the_clock(path: str, changes: dict[str, Any], minutes: list[float]) -> list[Any]:
     """Train with clocks that show so many minutes in each process; return why and where it ended."""
     with distributed.joined(cpu):
         trainer = build(make_config(Path(path), changes)).trainer
-        trainer._own_seconds = lambda: 60.0 * minutes[distributed.rank()]  # type: ignore[method-assign]
+        trainer.clock.own_seconds = lambda: 60.0 * minutes[distributed.rank()]  # type: ignore[method-assign]
         return [trainer.fit(), trainer.step]
 
 

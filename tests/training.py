@@ -104,7 +104,7 @@ def make_config(path: Path, changes: dict[str, Any] | None = None, *, cell: str 
         "optimizer": {"_target_": "torch.optim.AdamW", "lr": 0.01, "weight_decay": 0.01},
         "schedule": {"_target_": "rnntrain.optim.Constant"},
         "device": {"kind": "cpu"},
-        "trainer": {"max_steps": 20, "eval_every_steps": 5, "log_every_steps": 3, "checkpoint_every_steps": 7},
+        "trainer": {"max_steps": 20, "eval_every_steps": 5, "log_every_steps": 3, "checkpoint_every_steps": 14},
         "run": {"root": str(path.parent / "outputs"), "group": "test"},
         "seed": 0,
         "threads": 1,

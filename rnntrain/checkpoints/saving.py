@@ -77,6 +77,9 @@ class Saver:
 
     An error of the disk comes out at the next call of any method. Until then, and after, the checkpoints before stand.
 
+    Attributes:
+        durable_step: the newest step that a kill, or power that fails, would leave; the run's start counts as saved.
+
     Args:
         folder: the run's folder of checkpoints.
         keep: how many of the newest stay, beside the best.
@@ -89,6 +92,7 @@ class Saver:
         self._warn = warn
         self._beside = Beside()
         self._snapshots = Snapshots()
+        self.durable_step = 0
         self._marked: int | None = None
         self._warned = False
 
@@ -114,6 +118,7 @@ class Saver:
         def write() -> None:
             before()
             self._insist(lambda: write_checkpoint(self.folder, name, text, tensors, reason=reason))
+            self.durable_step = step
             self._insist(lambda: self._mark(best))
             self._insist(lambda: rotate(self.folder, self._keep, keep_also))
             self._look_ahead(encoded_bytes(text, tensors))

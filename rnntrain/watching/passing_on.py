@@ -38,6 +38,9 @@ class PassingOn(Watcher):
     def save(self, trainer: Trainer, reason: str) -> None:
         self.inner.save(trainer, reason)
 
+    def secure(self, trainer: Trainer, step: int) -> None:
+        self.inner.secure(trainer, step)
+
     def settle(self, trainer: Trainer) -> None:
         self.inner.settle(trainer)
 

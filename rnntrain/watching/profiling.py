@@ -108,7 +108,7 @@ class Profiler(PassingOn):
 
     def _restart(self) -> None:
         self._mark_at, self._gradient_at = self._now(), None
-        self._data_seconds = self._trainer.data_seconds
+        self._data_seconds = self._trainer.clock.data_seconds
 
     def _now(self) -> float:
         if self._device.type == "cuda":
@@ -124,8 +124,8 @@ class Profiler(PassingOn):
     def _before_model(self) -> None:
         """Part what came before a forward pass: the backward pass of an accumulated batch, the data, the rest."""
         self._after_backward()
-        waited = self._trainer.data_seconds - self._data_seconds
-        self._data_seconds = self._trainer.data_seconds
+        waited = self._trainer.clock.data_seconds - self._data_seconds
+        self._data_seconds = self._trainer.clock.data_seconds
         if self._counting:
             self._seconds["data"] += waited
         self._mark_at += waited

@@ -49,6 +49,7 @@ class Recorder(Watcher):
         self._last_time = 0.0
 
     def started(self, trainer: Trainer) -> None:
+        self.saver.durable_step = trainer.step
         self._last_units, self._last_time = trainer.units_seen, time.monotonic()
         if self._gradients is not None:
             self._gradients.started(trainer)
@@ -119,6 +120,10 @@ class Recorder(Watcher):
         anchor = trainer.guard.anchor if trainer.guard.policy == "rollback" else None
         self.saver.save(trainer.step, checkpoint_tree(trainer), reason, mark, self.logger.sync, anchor)
         self._saved_step, self._mark = trainer.step, mark
+
+    def secure(self, trainer: Trainer, step: int) -> None:
+        if self.saver.durable_step < step:
+            self.saver.settle()
 
     def settle(self, trainer: Trainer) -> None:
         self.saver.settle()

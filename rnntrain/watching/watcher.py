@@ -42,6 +42,9 @@ class Watcher:
         The trainer may change its state as soon as this returns.
         """
 
+    def secure(self, trainer: Trainer, step: int) -> None:
+        """Return once what a kill would leave behind is of this step or of a later one."""
+
     def settle(self, trainer: Trainer) -> None:
         """Return once all that was saved stands."""
 

@@ -14,7 +14,7 @@ from training import CELLS, differences
 
 from rnntrain.checkpoints.checkpoint import latest_valid, load_checkpoint
 
-SAVE_EVERY = 3
+MOST_LOST = 3  # steps
 # One cell of each family: plain networks, gates, scans, matrix memories, attention, convolution, and what wraps others.
 FAMILIES = (
     "rnn",
@@ -41,7 +41,7 @@ LIMITS = {
     "max_steps": 12,
     "eval_every_steps": 4,
     "log_every_steps": 2,
-    "checkpoint_every_steps": SAVE_EVERY,
+    "checkpoint_every_steps": MOST_LOST,
     "eval_batches": 1,
 }
 

@@ -10,7 +10,7 @@ import pytest
 
 from faults import small_disk
 from faults.nursery import Ended, Nursery
-from faults.runs import SAVE_EVERY, Cases, different, left_behind
+from faults.runs import MOST_LOST, Cases, different, left_behind
 from rnntrain.checkpoints.checkpoint import find_checkpoints, latest_valid, load_checkpoint
 
 pytestmark = pytest.mark.skipif(not small_disk.possible(), reason="this process may not mount a file system of its own")
@@ -70,6 +70,7 @@ def test_disk_that_turns_read_only_ends_in_one_line(
     reached = check_ended(ended, run)
     assert ended.code == 2, ended
     assert "ead-only" in ended.err, ended
-    assert reached == (step - 1) // SAVE_EVERY * SAVE_EVERY  # that of the step itself comes after it
+    every = (MOST_LOST + 1) // 2
+    assert reached == (step - 1) // every * every  # that of the step itself comes after it
     report("disk", name=f"read-only from step {step} on", points=1, outcome=f"one line; checkpoint of step {reached}")
     assert json.loads((run / "run.json").read_text())["format"] == 1
