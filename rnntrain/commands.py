@@ -41,6 +41,7 @@ from rnntrain.runs.recorded import (
     was_never_saved,
 )
 from rnntrain.runs.run import RunDir, create_run, open_run, record_resume, record_start, write_summary
+from rnntrain.runs.shown_pictures import drop_pictures_after
 from rnntrain.runs.shown_texts import drop_texts_after
 from rnntrain.runs.summary import Summary
 from rnntrain.threads import fastest_threads
@@ -187,6 +188,7 @@ def _note_resume(run: RunDir, experiment: Experiment, inexact: list[str], strict
     step, config = experiment.trainer.step, experiment.config
     truncate_after_step(run.metrics, step)
     drop_texts_after(run.texts, step)
+    drop_pictures_after(run.pictures_over_time, step)
     before = config_before(run, config)
     record_resume(run, configs.to_yaml(config.plain), step, bits_depend_on(experiment), before)
 
@@ -272,6 +274,7 @@ def recorder_of(experiment: Experiment, run: RunDir, *, resumed_at: int | None, 
         quiet=quiet,
         texts_path=run.texts,
         hyperparameters=configs.flatten(experiment.config.plain),
+        pictures_over_time=run.pictures_over_time,
     )
     gradient_log = GradientLog() if experiment.config.top.diagnose == "gradients" else None
     return Recorder(run, logger, experiment.config.trainer.keep_checkpoints, gradient_log)

@@ -395,6 +395,26 @@ def test_evaluations_are_shown(tmp_path: Path, make, capsys: pytest.CaptureFixtu
     assert capsys.readouterr().err == "step 1,500: val/loss 1.2346, val/perplexity 3.5000\n"
 
 
+# -- pictures on the way ---
+
+
+def test_pictures_come_late_and_at_most_once_a_minute_the_first_evaluation_among_them(
+    tmp_path: Path, clock: Clock, make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = make_experiment(write_text(tmp_path)).trainer
+    logger = make(quiet=True)
+    drawn: list[int] = []
+    monkeypatch.setattr(logger, "pictures", lambda step, pictures: drawn.extend([step] * len(pictures)))
+    recorder = Recorder(RunDir(tmp_path), logger, 2)
+    calls = []
+    for step in range(1, 16):  # an evaluation every ten seconds, less one
+        clock.advance(9)
+        trainer.step = step
+        recorder.illustrate(trainer, {"confusion": lambda: calls.append(1), "sample": "a text"})  # type: ignore[dict-item,func-returns-value]
+    assert drawn == [1, 2, 9]
+    assert len(calls) == len(drawn)
+
+
 # -- the summary ---
 
 

@@ -17,6 +17,7 @@ from rnntrain.data.forecast.series_codec import SeriesCodec
 from rnntrain.errors import UserError
 from rnntrain.models.sequence import SequenceModel, evaluating
 from rnntrain.predicting.history import History, Windows
+from rnntrain.predicting.paths import bands_beyond
 from rnntrain.predicting.predictor import MOST_ROWS, Example, Predictor, Record
 from rnntrain.tasks.forecast.outputs import Forecast
 from rnntrain.tasks.forecast.units import Units
@@ -42,10 +43,11 @@ class ForecastPredictor(Predictor):
     out where the model needs no times and knows one series.
 
     Beyond the trained horizon a model goes on from what it said itself: the recursive head step by step, the others
-    block by block. Bands of later blocks then know nothing of the doubt about what they go on from, and are too narrow.
+    block by block; those that say how far they may be wrong, along many paths that are drawn from it (see `paths`).
 
     Args:
         horizon: steps to forecast; those of training where None.
+        seed: of the paths.
     """
 
     kind = "series"
@@ -60,12 +62,13 @@ class ForecastPredictor(Predictor):
         model: SequenceModel,
         reading: Mapping[str, Any],
         horizon: int | None = None,
+        seed: int = 0,
     ) -> None:
         super().__init__(task, codec, model)
         self.layout, self.reading = codec.layout, reading
         self.windows = Windows(codec, reading)
-        self.horizon = horizon or codec.layout.horizon
-        self._units = Units(codec)
+        self.horizon, self.seed = horizon or codec.layout.horizon, seed
+        self.units = Units(codec)
         recursive = task.head_kind == "recursive"
         self._block = self.horizon if recursive else codec.layout.horizon
         if self.horizon > self._block and codec.layout.observed:
@@ -74,9 +77,9 @@ class ForecastPredictor(Predictor):
                 f"{', '.join(codec.layout.observed)} ahead; lower it, or train with data.horizon={self.horizon}"
             )
 
-    def ahead(self, horizon: int) -> ForecastPredictor:
+    def ahead(self, horizon: int, seed: int = 0) -> ForecastPredictor:
         """Return the predictor of another horizon."""
-        return ForecastPredictor(self.task, self.codec, self.model, self.reading, horizon)
+        return ForecastPredictor(self.task, self.codec, self.model, self.reading, horizon, seed)
 
     def example(self, raw: Any, where: str = "input") -> Example:
         return self._example(self.windows.history(raw, where))
@@ -95,34 +98,59 @@ class ForecastPredictor(Predictor):
         if len(values_SC) != self._block:
             raise UserError(f"{where}: {len(values_SC)} rows came, and the model forecasts {self._block}")
         batch = super().batch([example._replace(target=self.no_target(example))])
-        scaled_BSC = self._units.scaled(torch.from_numpy(values_SC)[None], batch)
+        scaled_BSC = self.units.scaled(torch.from_numpy(values_SC)[None], batch)
         return scaled_BSC[0].numpy().astype(np.float32)
 
     def no_target(self, example: Example) -> np.ndarray:
         return np.zeros((self._block, self.layout.num_targets), np.float32)
 
     def run(self, examples: Sequence[Example]) -> list[Record]:
-        told: list[Told] = []
-        ahead = list(examples)
-        while sum(each.points_BSC.shape[1] for each in told) < self.horizon:
-            if told:
-                histories = [each.detail for each in ahead]
-                ahead = [
-                    self._example(history.after(points_SC, self.windows.frequency))
-                    for history, points_SC in zip(histories, told[-1].points_BSC, strict=True)
-                ]
-            batch = self.batch(ahead).to(self.device)
-            with evaluating(self.model):
-                output, _ = self.task.infer(self.model, batch, None)
-                told.append(self.tell(output, batch))
+        with evaluating(self.model):
+            output, batch = self._told(examples)
+            told = [self.tell(output, batch)]
+            later = -(-self.horizon // self._block) - 1
+            if later and self.task.output.bands:
+                told.append(self._along_paths(output, batch, examples, later))
+            elif later:
+                told += self._along_points(told[0], [example.detail for example in examples], later)
         records = self._records(_joined(told, self.horizon), examples)
         return [{**each.shown, **record} for each, record in zip(examples, records, strict=True)]
+
+    def block(self, histories: Sequence[History]) -> tuple[Forecast, Batch]:
+        """Return what the model says of the next block after each history, and the batch that it read."""
+        return self._told([self._example(history) for history in histories])
+
+    def _told(self, examples: Sequence[Example]) -> tuple[Forecast, Batch]:
+        batch = self.batch(examples).to(self.device)
+        output, _ = self.task.infer(self.model, batch, None)
+        return output, batch
+
+    def _along_paths(self, output: Forecast, batch: Batch, examples: Sequence[Example], later: int) -> Told:
+        """Return the blocks after the first, where the model says how far it may be wrong."""
+        rows = torch.arange(len(examples), device=self.device)[:, None]
+        quantiles = [
+            bands_beyond(self, example.detail, output.params_BSCP[row], batch.take(row), later)
+            for row, example in zip(rows, examples, strict=True)
+        ]
+        quantiles_BSCQ = np.stack(quantiles)
+        return Told(quantiles_BSCQ[..., len(self.task.output.levels) // 2], quantiles_BSCQ)
+
+    def _along_points(self, told: Told, histories: Sequence[History], later: int) -> list[Told]:
+        """Return the blocks after the first, each going on from the points of the one before."""
+        blocks = [told]
+        for _ in range(later):
+            histories = [
+                history.after(points_SC, self.windows.frequency).last(self.windows.rows)
+                for history, points_SC in zip(histories, blocks[-1].points_BSC, strict=True)
+            ]
+            blocks.append(self.tell(*self.block(histories)))
+        return blocks[1:]
 
     def limits(self) -> list[str]:
         layout = self.layout
         limits = [
             f"It reads {layout.window} steps of 1 {layout.step} and forecasts {layout.horizon}; beyond that it goes on "
-            "from its own forecasts, and bands are too narrow."
+            + ("along paths drawn from its own forecasts." if self.task.output.bands else "from its own forecasts.")
         ]
         if len(layout.series) > 1:
             limits.append(f"It knows {len(layout.series)} series: {', '.join(layout.series[:MOST_NAMED])}.")
@@ -161,10 +189,10 @@ class ForecastPredictor(Predictor):
     def tell(self, output: Forecast, batch: Batch) -> Told:
         """Return an output in measured units."""
         params_BSCP, kind = output.params_BSCP, self.task.output
-        points_BSC = self._units.measured(kind.point(params_BSCP), batch).cpu().numpy()
+        points_BSC = self.units.measured(kind.point(params_BSCP), batch).cpu().numpy()
         if not kind.levels:
             return Told(points_BSC, None)
-        quantiles: Tensor = self._units.measured_quantiles(kind.quantiles(params_BSCP), batch)
+        quantiles: Tensor = self.units.measured_quantiles(kind.quantiles(params_BSCP), batch)
         return Told(points_BSC, quantiles.cpu().numpy())
 
     def _records(self, told: Told, examples: Sequence[Example]) -> list[Record]:

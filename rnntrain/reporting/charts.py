@@ -10,7 +10,7 @@ from rnntrain.reporting.html import Html, element, join, number_text
 from rnntrain.reporting.scales import Scale, scale_of, tick_text
 
 WIDTH, HEIGHT = 380, 230
-LEFT, RIGHT, TOP, BOTTOM = 46, 10, 10, 32
+LEFT, RIGHT, TOP, BOTTOM = 50, 10, 10, 32
 COLOURS = 8  # of the page's style sheet, each with its own dashes and marks
 MOST_POINTS = 240  # of a line: more than there are places for in its width
 MOST_MARKS = 25  # beyond so many points, marks would hide the line

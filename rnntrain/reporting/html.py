@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import TypeAlias
 
-_VOID = frozenset({"img", "input", "meta", "link"})
+_VOID = frozenset({"img", "input", "meta", "link", "wbr"})
 
 
 class Html(str):
@@ -41,11 +41,21 @@ def join(children: Iterable[Child]) -> Html:
 def table(head: Sequence[Child], rows: Iterable[Sequence[Child]], *, caption: str, class_: str | None = None) -> Html:
     """Return a table whose first column names its rows; it scrolls by itself where it is too wide."""
     header = element("tr", *(element("th", each, scope="col") for each in head))
-    body = (element("tr", element("th", first, scope="row"), *(_cell(each) for each in rest)) for first, *rest in rows)
+    body = (
+        element("tr", element("th", breakable(first), scope="row"), *(_cell(each) for each in rest))
+        for first, *rest in rows
+    )
     inner = element(
         "table", element("caption", caption), element("thead", header), element("tbody", *body), class_=class_
     )
     return element("div", inner, class_="scroll", tabindex="0", role="region", aria_label=caption)
+
+
+def breakable(name: Child) -> Child:
+    """Return a name that a narrow column may break where its parts meet."""
+    if name is None or isinstance(name, Html):
+        return name
+    return Html("<wbr>".join(join([piece]) for piece in re.split("(?<=[A-Za-z0-9][._/])(?=.)", name)))
 
 
 def cell(content: Child, value: float | None = None) -> Html:

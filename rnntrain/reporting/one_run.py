@@ -6,21 +6,24 @@ from rnntrain.comparing.groups import shown_value
 from rnntrain.comparing.records import RunRecord
 from rnntrain.reporting import curves, setup
 from rnntrain.reporting.charts import grid
+from rnntrain.reporting.film import films, projection
 from rnntrain.reporting.html import Child, Html, element, number_text, section
 from rnntrain.reporting.page import document, smoothing_slider
 from rnntrain.reporting.pictures import gallery, picture_files
 from rnntrain.reporting.result import baselines_of, headline, judged_by, metrics_of, metrics_table
 from rnntrain.reporting.words import over_time, tags_spans
 from rnntrain.runs.run import RunDir
+from rnntrain.runs.shown_pictures import read_pictures
 from rnntrain.runs.shown_texts import read_texts
 
-PICTURES_BUDGET_BYTES = 3 << 20
+PICTURES_BUDGET_BYTES = 3 << 20  # before they are written as text, which takes a third more
+FILM_BUDGET_BYTES = 256 << 10  # of one picture over time
 
 
 def one_run(record: RunRecord) -> str:
     """Return the page of a run, as HTML."""
     run = RunDir(record.path)
-    pictures, _ = gallery(picture_files(run.pictures), PICTURES_BUDGET_BYTES)
+    pictures = _pictures(run, record.finished)
     texts = [over_time(title, shown, spans=tags_spans(record)) for title, shown in read_texts(run.texts).items()]
     found = record.curves
     parts = {
@@ -38,7 +41,7 @@ def one_run(record: RunRecord) -> str:
             identity="learning",
         ),
         "words": section("In words", *texts, identity="words", note="What the model did at each evaluation."),
-        "pictures": section("In pictures", pictures, identity="pictures"),
+        "pictures": section("In pictures", *pictures, identity="pictures"),
         "gradients": section(
             "Gradients",
             grid(curves.gradient_charts(found)),
@@ -92,6 +95,23 @@ def facts(record: RunRecord) -> Html:
         for label, value, more in pairs
     )
     return element("dl", *items, class_="facts")
+
+
+def _pictures(run: RunDir, finished: bool) -> list[Html | None]:
+    """Return what was drawn over time, then the rest of what was drawn at the end."""
+    final = picture_files(run.pictures)
+    # Those of an end that is not the run's any more, since it goes on, stand for themselves.
+    over_time = films(read_pictures(run.pictures_over_time), final if finished else [])
+    shown, left, parts = set(), PICTURES_BUDGET_BYTES, []
+    for film in over_time:
+        part, used = projection(film, min(FILM_BUDGET_BYTES, left))
+        if part is not None:
+            parts.append(part)
+            left -= used
+            shown.add(film.last)
+    rest, _ = gallery([path for path in final if path not in shown], left)
+    strips = element("div", *parts, class_="films") if parts else None
+    return [strips, rest]
 
 
 def _command(record: RunRecord) -> Child:

@@ -98,7 +98,10 @@ for (const group of document.querySelectorAll(".over-time")) {
   const controls = document.createElement("div"), label = document.createElement("label"), slider = document.createElement("input");
   controls.className = "controls";
   Object.assign(slider, { type: "range", min: 0, max: stages.length - 1, value: stages.length - 1 });
-  const show = () => stages.forEach((stage, number) => { stage.hidden = number !== Number(slider.value); });
+  const show = () => {
+    stages.forEach((stage, number) => { stage.hidden = number !== Number(slider.value); });
+    slider.setAttribute("aria-valuetext", stages[slider.value].firstChild.textContent);
+  };
   label.append("time ", slider);
   controls.append(label);
   group.before(controls);

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from rnntrain.reporting.html import Html, element
 
-WIDEST = 900  # pixels: more than a column of the page has
+WIDEST = 900  # pixels: more than a column of the page has, for screens with fine pixels
+SHOWN_WIDTH = 660
 MOST_COLOURS = 96
 LARGEST_FILE = 20 << 20  # bytes; more is no picture of ours
 MOST_PIXELS = 40_000_000
@@ -23,6 +24,7 @@ CAPTIONS = {
     "f1_by_type": "F1 of each type of span",
     "piano_roll": "what was played, above the probability of each key",
     "gradients_by_lag": "how far back the gradient of the loss reaches",
+    "predictions": "each number that was predicted above the one that it is for; on the line both agree",
 }
 
 
@@ -39,6 +41,22 @@ def title_of(path: Path) -> str:
     return f"{split}: {rest.replace('_', ' ')}" if split in ("val", "test") and rest else words
 
 
+def caption_of(name: str) -> str:
+    """Return what is seen in a picture of that name; nothing where that is not known."""
+    return next((text for word, text in CAPTIONS.items() if word in name), "")
+
+
+def data_address(png: bytes) -> str:
+    """Return the address that is the picture itself."""
+    return "data:image/png;base64," + base64.b64encode(png).decode()
+
+
+def display_width(png: bytes) -> int:
+    """Return how wide a picture is on the page, where there is room: smaller pictures bear larger letters."""
+    width = int.from_bytes(png[16:20])
+    return max(1, round(width * min(1.0, SHOWN_WIDTH / WIDEST)))
+
+
 def gallery(paths: Sequence[Path], budget_bytes: int) -> tuple[Html | None, int]:
     """Return the pictures that the budget holds, and the bytes that they take of it."""
     figures, used = [], 0
@@ -47,10 +65,9 @@ def gallery(paths: Sequence[Path], budget_bytes: int) -> tuple[Html | None, int]
         if data is None or used + len(data) > budget_bytes:
             continue
         used += len(data)
-        caption = next((text for word, text in CAPTIONS.items() if word in path.stem), "")
-        title = title_of(path)
-        source = "data:image/png;base64," + base64.b64encode(data).decode()
-        image = element("img", src=source, alt=f"{title}: {caption}" if caption else title, loading="lazy")
+        title, caption = title_of(path), caption_of(path.stem)
+        alt = f"{title}: {caption}" if caption else title
+        image = element("img", src=data_address(data), alt=alt, width=display_width(data))
         shown = element("span", f": {caption}", class_="note") if caption else None
         figures.append(element("figure", element("figcaption", title, shown), image))
     return (element("div", *figures, class_="pictures") if figures else None), used

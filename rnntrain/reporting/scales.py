@@ -43,8 +43,10 @@ def scale_of(values: Sequence[float], start: float, stop: float, *, log: bool | 
     if log and low > 0:
         low, high = (low / 1.2, high * 1.2) if low == high else (low, high)
         return Scale(low, high, start, stop, True)
-    if low == high:
-        margin = abs(low) / 10 or 0.5
+    if low == high == 0:
+        high = 1.0
+    elif low == high:
+        margin = abs(low) / 2
         low, high = low - margin, high + margin
     return Scale(low, high, start, stop)
 
@@ -61,11 +63,11 @@ def linear_ticks(low: float, high: float, about: int = 5) -> list[float]:
 
 
 def tick_text(value: float) -> str:
-    """Return a tick's label, short: 20k, 1e-05, 0.25."""
+    """Return a tick's label, short: 20k, 1e−05, 0.25."""
     if value == 0:
         return "0"
     size = abs(value)
     for factor, suffix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if size >= factor:
-            return f"{value / factor:.4g}{suffix}"
-    return f"{value:.4g}"
+            return f"{value / factor:.4g}{suffix}".replace("-", "−")
+    return f"{value:.4g}".replace("-", "−")

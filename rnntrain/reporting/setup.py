@@ -56,7 +56,9 @@ def environment_table(record: RunRecord) -> Html | None:
     environment = start.get("environment")
     rows = flatten(environment) if isinstance(environment, dict) else {}
     data = start.get("data")
-    rows |= {f"data.{key}": value for key, value in (flatten(data) if isinstance(data, dict) else {}).items()}
+    rows |= {
+        f"data.{key}".rstrip("."): value for key, value in (flatten(data) if isinstance(data, dict) else {}).items()
+    }
     shown = [[key, _plain(value)] for key, value in rows.items() if value not in (None, [], {}, "")]
     if not shown:
         return None

@@ -132,7 +132,7 @@ def _facts(board: Leaderboard, records: Sequence[RunRecord]) -> Html:
     pairs = [("runs", str(len(records)), f"{finished} finished"), ("configurations", str(len(board.rows)), "")]
     if best is not None:
         numbers = best.statistics[metric]
-        spread = f"± {number_text(numbers.deviation, 2)}" if finite(numbers.deviation) else "one seed"
+        spread = f"±\u00a0{number_text(numbers.deviation, 2)}" if finite(numbers.deviation) else "one seed"
         pairs.append((f"best {metric}", number_text(numbers.mean), f"{spread}, {best.group.label}"))
     pairs.append(("time in all", f"{minutes:.1f} min", ""))
     items = (

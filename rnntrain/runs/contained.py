@@ -20,8 +20,9 @@ def check_contained(run: RunDir) -> None:
     Raises:
         UserError: names the first.
     """
-    _check(run.metrics, "file")
-    for folder in (run.tensorboard, run.pictures, run.checkpoints, run.nonfinite):
+    for file in (run.metrics, run.texts):
+        _check(file, "file")
+    for folder in (run.tensorboard, run.pictures, run.pictures_over_time, run.checkpoints, run.nonfinite):
         check_folder(folder)
 
 

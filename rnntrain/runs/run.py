@@ -80,6 +80,11 @@ class RunDir:
         return self.path / "pictures"
 
     @property
+    def pictures_over_time(self) -> Path:
+        """A few moments of each picture that evaluations on the way gave, as PNG files with their step."""
+        return self.path / "pictures_over_time"
+
+    @property
     def lock_file(self) -> Path:
         return self.path / "run.lock"
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import math
 import os
-import re
 import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+from rnntrain.runs.shown_pictures import file_name, keep_picture
 from rnntrain.runs.shown_texts import append_texts
 from rnntrain.watching import hparams
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 BAR_SECONDS = 0.5  # between two drawings of the bar
 LINE_SECONDS = 10.0  # between two plain lines where there is no terminal
 PICTURE_SECONDS = 60.0  # between two sets of pictures, each of which takes some tenths of a second to draw
+FIRST_PICTURE_SECONDS = 10.0  # before the first set; a run that is over before only draws its end
 # TensorBoard's tab "custom scalars": what belongs together in one chart.
 LAYOUT = {
     "learning": {"loss": ["Multiline", ["^train/loss$", "^val/loss$"]], "metrics": ["Multiline", ["^val/(?!loss)"]]},
@@ -53,6 +54,7 @@ class Logger:
         quiet: show nothing.
         texts_path: the run's `texts.jsonl`; texts go to TensorBoard alone without one.
         hyperparameters: by dotted key, for TensorBoard's HParams tab.
+        pictures_over_time: the folder that keeps a few moments of each picture; TensorBoard alone has them without one.
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class Logger:
         quiet: bool = False,
         texts_path: Path | None = None,
         hyperparameters: Mapping[str, Any] | None = None,
+        pictures_over_time: Path | None = None,
     ) -> None:
         if resumed_at is not None:
             _drop_final_line(metrics_path)
@@ -72,6 +75,7 @@ class Logger:
         self._tensorboard_dir = tensorboard_dir
         self._texts_path = texts_path
         self._hyperparameters = dict(hyperparameters or {})
+        self._over_time = pictures_over_time
         self._purge_step = None if resumed_at is None else resumed_at + 1
         self._writer: SummaryWriter | None = None
         self._quiet = quiet
@@ -79,7 +83,7 @@ class Logger:
         self._unit = unit
         self._shown_at = -math.inf
         self._line_at = -math.inf
-        self._pictures_at = time.monotonic()
+        self._pictures_due_at = time.monotonic() + FIRST_PICTURE_SECONDS
         self._last_step = resumed_at or 0
         self._first_progress: tuple[float, float] | None = None
 
@@ -106,16 +110,19 @@ class Logger:
             )
 
     def pictures(self, step: int, pictures: Mapping[str, Figure], folder: Path | None = None) -> None:
-        """Write pictures by title to TensorBoard, and as PNG files into `folder`."""
+        """Write pictures by title to TensorBoard, and as PNG files into `folder` or among those over time."""
         if not pictures:
             return
         from rnntrain.watching.pictures import pixels  # brings matplotlib
 
         for title, figure in pictures.items():
-            self._tensorboard().add_image(title, pixels(figure), step, dataformats="HWC")
+            pixels_HWC = pixels(figure)
+            self._tensorboard().add_image(title, pixels_HWC, step, dataformats="HWC")
             if folder is not None:
                 folder.mkdir(exist_ok=True)
-                figure.savefig(folder / f"{re.sub('[^a-z0-9]+', '_', title.lower())}.png", dpi=120)
+                figure.savefig(folder / f"{file_name(title)}.png", dpi=120)
+            elif self._over_time is not None:
+                keep_picture(self._over_time, title, step, pixels_HWC)
 
     def histograms(self, step: int, values: Mapping[str, Tensor]) -> None:
         """Write how values are spread to TensorBoard; those that are not finite are left out."""
@@ -132,9 +139,9 @@ class Logger:
     def pictures_due(self) -> bool:
         """Say whether it is time to draw pictures again."""
         now = time.monotonic()
-        if now - self._pictures_at < PICTURE_SECONDS:
+        if now < self._pictures_due_at:
             return False
-        self._pictures_at = now
+        self._pictures_due_at = now + PICTURE_SECONDS
         return True
 
     def progress(self, step: int, share: float, loss: float, clipped: float, speed: float) -> None:

@@ -47,6 +47,8 @@ class Recorder(Watcher):
         self._mark: Mark | None = None  # that was given with it
         self._last_units = 0
         self._last_time = 0.0
+        # What the first evaluation gives to draw waits until something is drawn: how a run begins tells most.
+        self._first_pictures: tuple[int, dict[str, Picture]] | None = None
 
     def started(self, trainer: Trainer) -> None:
         self.saver.durable_step = trainer.step
@@ -76,9 +78,13 @@ class Recorder(Watcher):
         if self._gradients is not None:
             shown = {**shown, **self._diagnose(trainer, self._gradients)}
         self.logger.texts(trainer.step, {title: each for title, each in shown.items() if isinstance(each, str)})
+        pictures = {title: each for title, each in shown.items() if not isinstance(each, str)}
+        if self._first_pictures is None:
+            self._first_pictures = trainer.step, pictures
         if self.logger.pictures_due():
-            pictures = {title: each() for title, each in shown.items() if not isinstance(each, str)}
-            self.logger.pictures(trainer.step, pictures)
+            for step, drawn in {self._first_pictures[0]: self._first_pictures[1], trainer.step: pictures}.items():
+                self.logger.pictures(step, {title: draw() for title, draw in drawn.items()})
+            self._first_pictures = trainer.step, {}
 
     def _diagnose(self, trainer: Trainer, gradients: GradientLog) -> dict[str, str | Picture]:
         diagnoses = diagnose_trainer(trainer)

@@ -45,7 +45,10 @@ def write_whole_run(folder: Path, seed: int = 0, lr: float = 0.01, cell: str = "
     ]
     (folder / "texts.jsonl").write_text("".join(json.dumps(each) + "\n" for each in shown))
     (folder / "summary.json").touch()  # as it would be: written after the start
-    draw(folder / "pictures" / "test_confusion.png")
+    for split in ("val", "test"):
+        draw(folder / "pictures" / f"{split}_confusion.png")
+    for step in (10, 50, 90):
+        draw(folder / "pictures_over_time" / f"confusion.step-{step:09}.png")
     return folder
 
 

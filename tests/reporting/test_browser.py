@@ -181,6 +181,40 @@ def test_texts_are_on_a_slider_that_begins_at_the_last(browser, pages) -> None:
     assert "Ada 10" in first
 
 
+SHOWN_FRAME = (
+    "[...document.querySelectorAll('.film figure')].filter((f) => getComputedStyle(f).display !== 'none')"
+    ".map((f) => f.textContent)"
+)
+
+
+def test_arrow_keys_go_through_a_picture_over_time_without_a_script(browser, pages) -> None:
+    browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
+    try:
+        browser.get(pages["one"])
+        chosen = browser.find_element("css selector", ".film input:checked")
+        assert run(browser, SHOWN_FRAME) == ["the end"]
+        chosen.send_keys("\ue012")  # left
+        assert run(browser, SHOWN_FRAME) == ["step 90"]
+        browser.find_element("css selector", ".film input:checked").send_keys("\ue012\ue012")
+        assert run(browser, SHOWN_FRAME) == ["step 10"]
+        browser.execute_script("arguments[0].click()", browser.find_element("xpath", "//label[text()='50']"))
+        assert run(browser, SHOWN_FRAME) == ["step 50"]
+        outline = "getComputedStyle(document.querySelector('.film input:checked + label')).outlineStyle"
+        browser.find_element("css selector", ".film input:checked").send_keys("\ue014")
+        assert run(browser, outline) == "solid"
+    finally:
+        browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
+
+
+def test_on_paper_all_moments_stand_side_by_side_with_their_steps(browser, pages) -> None:
+    show(browser, 1000, light=True, media="print")
+    browser.get(pages["one"])
+    assert run(browser, SHOWN_FRAME) == ["step 10", "step 50", "step 90", "the end"]
+    captions = "[...document.querySelectorAll('.film figcaption')].every((f) => f.getBoundingClientRect().height > 0)"
+    assert run(browser, captions)
+    assert run(browser, "getComputedStyle(document.querySelector('.film label')).display") == "none"
+
+
 def test_values_are_read_off_under_the_pointer(browser, pages) -> None:
     browser.get(pages["one"])
     told = run(

@@ -27,7 +27,7 @@ class Reader(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.elements.append((tag, dict(attrs)))
-        if tag not in ("meta", "img", "input", "link"):
+        if tag not in ("meta", "img", "input", "link", "wbr"):
             self.open.append(tag)
 
     def handle_endtag(self, tag: str) -> None:
@@ -132,9 +132,53 @@ def test_an_unfinished_run_has_a_page_too(tmp_path: Path) -> None:
     assert "Config" in page.text
 
 
+def test_a_picture_over_time_has_a_frame_a_moment_and_ends_with_that_of_the_end(pages: list[Reader]) -> None:
+    frames = [image["alt"] for image in pages[0].named("img") if (image["alt"] or "").startswith("confusion ")]
+    whens = [alt.partition(":")[0] for alt in frames if alt]
+    assert whens == [
+        *(f"confusion at step {n}" for n in (10, 50, 90)),
+        "confusion of the weights that the run ends with",
+    ]
+    buttons = [each for each in pages[0].named("input") if each["type"] == "radio"]
+    assert len(buttons) == len({each["id"] for each in buttons}) == 4
+    assert ["checked" in each for each in buttons] == [False, False, False, True]
+    assert [each["for"] for each in pages[0].named("label") if "for" in each] == [each["id"] for each in buttons]
+    assert not [image for image in pages[0].named("img") if (image["alt"] or "").startswith("val: confusion")]
+
+
+def test_the_end_of_a_run_that_goes_on_is_no_moment_of_it(tmp_path: Path) -> None:
+    run = write_whole_run(tmp_path / "run")
+    (run / "summary.json").unlink()
+    alts = [image["alt"] or "" for image in read([run], tmp_path / "page.html").named("img")]
+    assert sum(alt.startswith("confusion at step") for alt in alts) == 3
+    assert not any("ends with" in alt for alt in alts)
+
+
+def test_pictures_over_time_stay_within_their_bytes_and_keep_first_and_last(tmp_path: Path) -> None:
+    from PIL import Image
+
+    from rnntrain.reporting.film import Film, projection
+    from rnntrain.runs.shown_pictures import read_pictures
+
+    for step in range(8):
+        Image.effect_noise((200, 150), 80).convert("RGB").save(tmp_path / f"noise.step-{step:09}.png")
+    film = Film("noise", read_pictures(tmp_path)["noise"], None)
+    whole, all_bytes = projection(film, 1 << 20)
+    part, some_bytes = projection(film, all_bytes // 2)
+    assert whole is not None
+    assert part is not None
+    assert whole.count("<img") == 8
+    assert 2 <= part.count("<img") <= 4
+    assert "step 0<" in part
+    assert "step 7<" in part
+    assert some_bytes <= all_bytes // 2
+    assert projection(film, 10) == (None, 0)
+
+
 def test_damaged_pictures_and_texts_are_left_out(tmp_path: Path) -> None:
     run = write_whole_run(tmp_path / "run")
-    (run / "pictures" / "test_confusion.png").write_bytes(b"\x89PNG\r\n\x1a\n no picture")
+    for path in run.glob("pictures*/*.png"):
+        path.write_bytes(b"\x89PNG\r\n\x1a\n no picture")
     (run / "texts.jsonl").write_bytes(b'{"step": 1}\n[1]\n\xff\n{"torn')
     page = read([run], tmp_path / "page.html")
     assert "In pictures" not in page.text

@@ -58,6 +58,10 @@ class Output(ABC):
         """Return the quantiles of `levels`, ``[B, S, C, Q]``."""
         raise NotImplementedError
 
+    def values(self, params_BSCP: Tensor, scores_BSCK: Tensor) -> Tensor:
+        """Return the values whose levels are those of normal scores: Φ(z) of what may come lies below."""
+        raise NotImplementedError
+
     @property
     def bands(self) -> list[tuple[int, int, float]]:
         """Places of the two quantiles of each symmetric band, and its nominal share, the widest first."""
@@ -118,6 +122,14 @@ class QuantileOutput(Output):
     def quantiles(self, params_BSCP: Tensor) -> Tensor:
         return params_BSCP
 
+    def values(self, params_BSCP: Tensor, scores_BSCK: Tensor) -> Tensor:
+        """Between two quantiles, and beyond the outermost two, values lie as those of a normal distribution would."""
+        known_Q = torch.special.ndtri(torch.tensor(self.levels, dtype=torch.float64)).to(scores_BSCK)
+        above = torch.bucketize(scores_BSCK.contiguous(), known_Q).clamp(1, len(self.levels) - 1)
+        low, high = params_BSCP.gather(-1, above - 1), params_BSCP.gather(-1, above)
+        share = (scores_BSCK - known_Q[above - 1]) / (known_Q[above] - known_Q[above - 1])
+        return low + share * (high - low)
+
 
 class StudentTOutput(Output):
     """Location, scale and degrees of freedom ν > 2 of Student's t; under the negative log-likelihood in nats."""
@@ -144,6 +156,12 @@ class StudentTOutput(Output):
         location, scale, freedom = params_BSCP.unbind(-1)
         return torch.stack([location + scale * student_t_quantile(freedom, level) for level in self.levels], -1)
 
+    def values(self, params_BSCP: Tensor, scores_BSCK: Tensor) -> Tensor:
+        location, scale, freedom = (part[..., None] for part in params_BSCP.unbind(-1))
+        both_tails = 2 * torch.special.ndtr(-scores_BSCK.abs().to(torch.float64))
+        size = _student_t_size(freedom.expand_as(scores_BSCK), both_tails)
+        return location + scale * scores_BSCK.sign() * size
+
 
 def pinball(values_BSCQ: Tensor, targets_BSC: Tensor, levels: Sequence[float]) -> Tensor:
     """Return the pinball loss of each quantile of each value."""
@@ -160,8 +178,14 @@ def student_t_quantile(freedom: Tensor, level: float) -> Tensor:
     """
     if level == 0.5:
         return torch.zeros_like(freedom)
+    both_tails = torch.full_like(freedom, 2 * min(level, 1 - level), dtype=torch.float64)
+    size = _student_t_size(freedom, both_tails)
+    return size if level > 0.5 else -size
+
+
+def _student_t_size(freedom: Tensor, both_tails: Tensor) -> Tensor:
+    """Return the value that is exceeded, to one side or the other, with the probability `both_tails`."""
     n = freedom.to(torch.float64)
-    both_tails = 2 * min(level, 1 - level)
     a = 1 / (n - 0.5)
     b = 48 / a**2
     c = ((20700 * a / b - 98) * a - 16) * a + 96.36
@@ -170,10 +194,9 @@ def student_t_quantile(freedom: Tensor, level: float) -> Tensor:
     # Far out in the tail a series in y, nearer the middle one about the quantile of the normal distribution.
     tail = ((1 / (((n + 6) / (n * y) - 0.089 * d - 0.822) * (n + 2) * 3) + 0.5 / (n + 4)) * y - 1) * (n + 1) / (n + 2)
     tail = tail + 1 / y
-    x = torch.special.ndtri(torch.full_like(n, both_tails / 2))
+    x = torch.special.ndtri(both_tails / 2)
     c = torch.where(n < 5, c + 0.3 * (n - 4.5) * (x + 0.6), c)
     c = (((0.05 * d * x - 5) * x - 7) * x - 2) * x + b + c
     middle = (((((0.4 * x**2 + 6.3) * x**2 + 36) * x**2 + 94.5) / c - x**2 - 3) / b + 1) * x
     middle = torch.expm1(a * middle**2)
-    size = torch.sqrt(n * torch.where(y > 0.05 + a, middle, tail)).to(freedom.dtype)
-    return size if level > 0.5 else -size
+    return torch.sqrt(n * torch.where(y > 0.05 + a, middle, tail)).to(freedom.dtype)
