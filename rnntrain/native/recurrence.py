@@ -22,6 +22,8 @@ class Kind(NamedTuple):
         cells: what the state has beside h, side by side in one tensor.
         recurrent: how many gates the product with h gives, where not all of them.
         reads_cell: whether c has weights too, which stand below those of h.
+        skips: whether what the state has beside h are the last outputs, of which the oldest is read with weights that
+            stand below those of h.
         projected: whether the output is a projection of what the cell gives.
     """
 
@@ -34,6 +36,7 @@ class Kind(NamedTuple):
     keeps_gates: bool = True
     recurrent: int | None = None
     reads_cell: bool = False
+    skips: bool = False
     projected: bool = False
 
 
@@ -59,6 +62,7 @@ PROJECTED_LSTM = Kind("projected_lstm", 4, extra=2, cells=1, projected=True)  # 
 # Options: ε, not learnt. Gates: the change, and z.
 ANTISYMMETRIC = Kind("antisymmetric", 1, options=1)
 ANTISYMMETRIC_GATED = Kind("antisymmetric_gated", 2, options=1, recurrent=1)
+SKIP = Kind("skip", 1, cells=1, keeps_gates=False, skips=True)
 CORNN = Kind("cornn", 1, extra=1, options=3, cells=1, reads_cell=True)  # options: Δt, Δt γ, 1 - Δt ε, not learnt
 
 
@@ -85,7 +89,7 @@ _GRADIENTS = ("y", "h_last", "c_last", "x", *_WEIGHTS, "h0", "c0")
 
 
 class _Sequence(ctypes.Structure):
-    _fields_ = [(name, ctypes.c_int64) for name in "BTDHP"] + [
+    _fields_ = [(name, ctypes.c_int64) for name in (*"BTDHP", "skip")] + [
         (name, ctypes.c_void_p) for name in (*_POINTERS, *_OUTPUTS)
     ]
 
@@ -113,8 +117,8 @@ def recur(
 
     Args:
         kind: which cell.
-        state: ``(h_BP,)`` or ``(h_BP, c_BC)``, with C = cells · H.
-        weight_QP: from h, and below it from c where the kind reads it.
+        state: ``(h_BP,)`` or ``(h_BP, c_BC)``, with C = cells · H, or skip · H of a kind that skips: the oldest first.
+        weight_QP: from h, and below it from what else the kind reads.
         bias_x_G: added to the input's share.
         bias_h_Q: added to the product with the state.
         options_O: the cell's own further weights, in the order of its kernel.
@@ -152,7 +156,7 @@ def _check(
     B, T, _ = x_BTD.shape
     expected: list[tuple[str, Tensor | None, tuple[int, ...]]] = [
         ("input weights", weight_GD, (kind.gates * H, D)),
-        ("recurrent weights", weight_QP, ((2 if kind.reads_cell else 1) * Q, P)),
+        ("recurrent weights", weight_QP, ((2 if kind.reads_cell or kind.skips else 1) * Q, P)),
         ("input bias", bias_x_G, (G,)),
         ("recurrent bias", bias_h_Q, (Q,)),
         ("projection", projection_PH, (P, H)),
@@ -161,7 +165,7 @@ def _check(
         ("update noise", noise.update_BH, (B, H)),
         ("cell zoneout", noise.zone_cell_TBH, (T, B, H)),
         ("hidden zoneout", noise.zone_hidden_TBH, (T, B, H)),
-        *(("state", part, (B, width)) for part, width in zip(state, (P, kind.cells * H), strict=False)),
+        *(("state", part, (B, width)) for part, width in zip(state, (P, _cells(kind, state[-1], H) * H), strict=False)),
     ]
     for name, tensor, shape in expected:
         if tensor is not None and tuple(tensor.shape) != shape:
@@ -188,7 +192,7 @@ class _Recurrence(torch.autograd.Function):
         made["y"] = h_BP.new_empty(B, T, P)
         made["h_last"] = torch.empty_like(h_BP)
         if kind.cells:
-            made["c_last"] = h_BP.new_empty(B, kind.cells * H)
+            made["c_last"] = torch.empty_like(given["c0"])  # type: ignore[arg-type]
         if keep and kind.keeps_gates:
             made["gates"] = h_BP.new_empty(B, T, kind.gates * H)
         if keep and kind.extra:
@@ -217,6 +221,11 @@ class _Recurrence(torch.autograd.Function):
         return None, None, None, *(found.get(name) if wanted[name] else None for name in _POINTERS[1:])
 
 
+def _cells(kind: Kind, c_BC: Tensor | None, H: int) -> int:
+    """Return how many blocks of H numbers the state has beside h."""
+    return max(1, c_BC.shape[1] // H) if kind.skips and c_BC is not None else kind.cells
+
+
 def _hidden_size(kind: Kind, tensors: dict[str, Tensor | None]) -> int:
     weight_GD = tensors["weight_x"]
     assert weight_GD is not None
@@ -227,7 +236,8 @@ def _sequence(kind: Kind, tensors: dict[str, Tensor | None]) -> Any:
     x_BTD, h_BP = tensors["x"], tensors["h0"]
     assert x_BTD is not None
     assert h_BP is not None
-    sizes = *x_BTD.shape, _hidden_size(kind, tensors), h_BP.shape[1]
+    H = _hidden_size(kind, tensors)
+    sizes = *x_BTD.shape, H, h_BP.shape[1], _cells(kind, tensors["c0"], H)
     return ctypes.byref(_Sequence(*sizes, **_addresses(tensors)))
 
 

@@ -60,6 +60,7 @@ CELLS: dict[str, Callable[[int, int], Recurrent]] = {
     "slstm": SLSTM,
     "slstm_heads": lambda D, H: SLSTM(D, 3 * max(1, H // 3), num_heads=3),
     "skip": partial(Skip, skip=3),
+    "skip_long": partial(Skip, skip=11),
     "regularized_gru": lambda D, H: RegularizedGRU(D, H, zoneout=0.3).eval(),
     "layernorm_gru": LayerNormGRU,
     "layernorm_gru_eval": lambda D, H: LayerNormGRU(D, H, zoneout=0.3).eval(),

@@ -39,7 +39,7 @@ struct Sums {
   template <class Cell>
   Sums(const Sequence& s, Cell)
       : num_x(static_cast<size_t>(Cell::GATES * s.H) * s.D),
-        num_h(static_cast<size_t>(Cell::READS_CELL ? 2 : 1) * recurrent_width<Cell>(s) * s.P),
+        num_h(static_cast<size_t>(Cell::READS_CELL || Cell::SKIPS ? 2 : 1) * recurrent_width<Cell>(s) * s.P),
         num_bias_x(Cell::GATES * s.H), num_bias_h(recurrent_width<Cell>(s)),
         num_projection(Cell::PROJECTED ? static_cast<size_t>(s.P) * s.H : 0), num_options(Cell::options(s.H)), x(0),
         h(Scratch::rounded(num_x)), bias_x(h + Scratch::rounded(num_h)), bias_h(bias_x + Scratch::rounded(num_bias_x)),
@@ -65,7 +65,7 @@ class BackwardPart {
       : s_(s), g_(g), D_(s.D), H_(s.H), P_(s.P), G_(Cell::GATES * s.H), Q_(recurrent_width<Cell>(s)),
         E_(Cell::extra(s.H)), Hp_(padded(H_)), Pp_(padded(P_)), Qp_(padded(Q_)), Gs_(spread(G_)), Ps_(spread(P_)),
         C_(Cell::CELLS * s.H), Cp_(padded(C_)), steps_(chunk_steps(s.T, most_rows, G_)), sums_(s, Cell{}),
-        second_(first_factor<Cell>(s).transposed().size()),
+        num_cells_(Cell::SKIPS ? s.skip : 1), second_(first_factor<Cell>(s).transposed().size()),
         size_state_(Scratch::rounded(static_cast<size_t>(most_rows) * Pp_)),
         size_cells_(Scratch::rounded(static_cast<size_t>(most_rows) * Cp_)),
         size_now_(Scratch::rounded(static_cast<size_t>(most_rows) * Qp_)),
@@ -76,13 +76,13 @@ class BackwardPart {
 
   const Sums& sums() const { return sums_; }
   size_t scratch_size() const {
-    return sums_.size + size_state_ + size_cells_ + size_now_ + 2 * size_chunk_ + size_shown_ + size_given_ +
+    return sums_.size + size_state_ + num_cells_ * size_cells_ + size_now_ + 2 * size_chunk_ + size_shown_ + size_given_ +
            size_firsts_ + OUTER_STEPS * LANES * TILE_VECTORS + Scratch::rounded(H_);
   }
 
   void run(Share rows, const float* packed_x, const float* packed_h, float* scratch) {
     begin_ = rows.begin, R_ = rows.end - rows.begin;
-    own_ = scratch, dh_ = own_ + sums_.size, dc_ = dh_ + size_state_, zeros_ = dc_ + size_cells_;
+    own_ = scratch, dh_ = own_ + sums_.size, dc_ = dh_ + size_state_, zeros_ = dc_ + num_cells_ * size_cells_;
     now_ = zeros_ + Scratch::rounded(H_), chunk_ = now_ + size_now_, other_chunk_ = chunk_ + size_chunk_;
     shown_ = other_chunk_ + size_chunk_, given_ = shown_ + size_shown_;
     packed_right_ = given_ + size_given_;
@@ -90,7 +90,10 @@ class BackwardPart {
     std::memset(own_, 0, sizeof(float) * (now_ - own_));
     for (int r = 0; r < R_; ++r) {
       if (g_.h_last) std::memcpy(dh_ + r * Pp_, g_.h_last + row(r) * P_, sizeof(float) * P_);
-      if (g_.c_last) std::memcpy(dc_ + r * Cp_, g_.c_last + row(r) * C_, sizeof(float) * C_);
+      for (int k = 0; g_.c_last && k < num_cells_; ++k) {
+        const float* from = g_.c_last + (row(r) * num_cells_ + k) * C_;
+        std::memcpy(dc(r, Cell::SKIPS ? valid(r) + k : 0), from, sizeof(float) * C_);
+      }
     }
     const int end = longest(s_, rows);
     for (int t0 = (end + steps_ - 1) / steps_ * steps_ - steps_; t0 >= 0; t0 -= steps_) {
@@ -109,6 +112,9 @@ class BackwardPart {
   size_t row(int r) const { return begin_ + r; }
   int valid(int r) const { return valid_steps(s_, begin_ + r); }
 
+  // Of a cell that skips, step t and that of `skip` steps ago meet in one place: what the one adds, the other uses up.
+  float* dc(int r, int t) const { return dc_ + (Cell::SKIPS ? t % num_cells_ : 0) * size_cells_ + r * Cp_; }
+
   void step(const float* packed, int t0, int t) {
     const float* second = packed + second_;
     if constexpr (Cell::TWO_PRODUCTS) {
@@ -121,7 +127,9 @@ class BackwardPart {
     if constexpr (Cell::PROJECTED) back_through_projection(second, t0, t);
     for_rows(t0, t, Cell::backward);
     multiply(R_, Q_, P_, now_, Qp_, packed, dh_, Pp_, dh_, Pp_);
-    if constexpr (Cell::READS_CELL) multiply(R_, Q_, H_, now_, Qp_, second, dc_, Cp_, dc_, Cp_);
+    if constexpr (Cell::READS_CELL || Cell::SKIPS) {
+      multiply(R_, Q_, H_, now_, Qp_, second, dc(0, t), Cp_, dc(0, t), Cp_);
+    }
   }
 
   // From the gradient of h, which is used up and kept in given_, to that of what was projected, in shown_.
@@ -156,7 +164,7 @@ class BackwardPart {
       float* dh = Cell::PROJECTED ? shown_ + r * Hp_ : dh_ + r * Pp_;
       function({H_, row(r), static_cast<size_t>(t), g_.y && !Cell::PROJECTED ? g_.y + at * H_ : zeros_,
                 s_.gates + at * G_, s_.extra + at * E_, h_before(r, t), c_before(r, t), s_.y + at * P_, dh,
-                dc_ + r * Cp_, chunk_ + here, now, other_chunk_ + here, own_ + sums_.options},
+                dc(r, t), chunk_ + here, now, other_chunk_ + here, own_ + sums_.options},
                s_);
     }
   }
@@ -182,6 +190,7 @@ class BackwardPart {
         h[k] = h_before(r, t);
         if (Cell::TWO_PRODUCTS) other[k] = other_chunk_ + at + static_cast<size_t>(k) * Gs_;
         if (Cell::READS_CELL) other[k] = c_before(r, t);
+        if (Cell::SKIPS) other[k] = skipped(s_, row(r), t);
         if (Cell::PROJECTED) other[k] = s_.extra + step * E_ + C_;
       }
       float* sum_h = own_ + sums_.h;
@@ -195,7 +204,7 @@ class BackwardPart {
       }
       add_outer(sum_h, Q_, P_, here, left_h + at, Gs_, h, packed_right_);
       if constexpr (!Cell::SAME) add_rows(own_ + sums_.bias_h, Q_, here, left_h + at, Gs_);
-      if constexpr (Cell::READS_CELL) {
+      if constexpr (Cell::READS_CELL || Cell::SKIPS) {
         add_outer(sum_h + static_cast<size_t>(Q_) * P_, Q_, H_, here, left_h + at, Gs_, other, packed_right_);
       }
       if constexpr (Cell::PROJECTED) {
@@ -220,7 +229,9 @@ class BackwardPart {
     for (int r = 0; r < R_; ++r) {
       if (g_.x) std::memset(g_.x + (row(r) * s_.T + valid(r)) * D_, 0, sizeof(float) * (s_.T - valid(r)) * D_);
       std::memcpy(g_.h0 + row(r) * P_, dh_ + r * Pp_, sizeof(float) * P_);
-      if (g_.c0) std::memcpy(g_.c0 + row(r) * C_, dc_ + r * Cp_, sizeof(float) * C_);
+      for (int k = 0; g_.c0 && k < num_cells_; ++k) {
+        std::memcpy(g_.c0 + (row(r) * num_cells_ + k) * C_, dc(r, k), sizeof(float) * C_);
+      }
     }
   }
 
@@ -228,6 +239,7 @@ class BackwardPart {
   const Gradients& g_;
   const int D_, H_, P_, G_, Q_, E_, Hp_, Pp_, Qp_, Gs_, Ps_, C_, Cp_, steps_;
   const Sums sums_;
+  const int num_cells_;
   const size_t second_;  // where the second factor begins
   const size_t size_state_, size_cells_, size_now_, size_chunk_, size_shown_, size_given_, size_firsts_;
   int begin_ = 0, R_ = 0;

@@ -11,11 +11,12 @@ inline Vec relu(Vec x) { return x < 0.0f ? Vec{} : x; }  // NaN stays
 // CELLS: how many blocks of H numbers the state has beside h; they come first in what is kept as extra. SAME: what
 // reaches the input's product and the state's has one gradient. extra: numbers kept a step beside the gates. options:
 // numbers of further weights. At most one of these holds, each a second product: TWO_PRODUCTS, of what `reset` leaves;
-// READS_CELL, of c, whose weights stand below those of h; PROJECTED, from what the cell gives, which is kept behind c,
-// to h and the output.
+// READS_CELL, of c, whose weights stand below those of h; SKIPS, likewise of the output of `skip` steps ago, whose
+// gradient stands in dc; PROJECTED, from what the cell gives, which is kept behind c, to h and the output.
 struct RecurrentCell {
   static constexpr int RECURRENT = 0, CELLS = 1;
-  static constexpr bool SAME = true, TWO_PRODUCTS = false, READS_CELL = false, PROJECTED = false;
+  static constexpr bool SAME = true, TWO_PRODUCTS = false, READS_CELL = false, SKIPS = false;
+  static constexpr bool PROJECTED = false;
   static constexpr int extra(int) { return 0; }
   static constexpr int options(int) { return 0; }
 };

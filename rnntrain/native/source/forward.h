@@ -29,7 +29,7 @@ class ForwardPart {
     own_gates_ = shown_ + size_shown_, own_extra_ = own_gates_ + size_gates_;
     for (int r = 0; r < R_; ++r) {
       std::memcpy(h_ + r * Pp_, s_.h0 + row(r) * P_, sizeof(float) * P_);
-      if (s_.c0) std::memcpy(c_ + r * Cp_, s_.c0 + row(r) * C_, sizeof(float) * C_);
+      if (s_.c0 && !Cell::SKIPS) std::memcpy(c_ + r * Cp_, s_.c0 + row(r) * C_, sizeof(float) * C_);
     }
     const int end = longest(s_, rows);
     for (int t0 = 0; t0 < end; t0 += steps_) {
@@ -68,6 +68,10 @@ class ForwardPart {
       multiply(R_, P_, Q_, h_, Pp_, packed, s_.bias_h, 0, now_, Qp_);
     }
     if constexpr (Cell::READS_CELL) multiply(R_, H_, Q_, c_, Cp_, second, now_, Qp_, now_, Qp_);
+    if constexpr (Cell::SKIPS) {
+      // What rows that have ended read there does not matter.
+      multiply(R_, H_, Q_, skipped(s_, row(0), t), (t < s_.skip ? s_.skip : s_.T) * H_, second, now_, Qp_, now_, Qp_);
+    }
     for_rows(t0, t, Cell::forward);
     if constexpr (Cell::PROJECTED) {
       multiply(R_, H_, P_, shown_, Hp_, second, nullptr, 0, now_, Qp_);
@@ -97,7 +101,11 @@ class ForwardPart {
       const int valid = valid_steps(s_, begin_ + r);
       std::memset(s_.y + (row(r) * s_.T + valid) * P_, 0, sizeof(float) * (s_.T - valid) * P_);
       std::memcpy(s_.h_last + row(r) * P_, h_ + r * Pp_, sizeof(float) * P_);
-      if (s_.c_last) std::memcpy(s_.c_last + row(r) * C_, c_ + r * Cp_, sizeof(float) * C_);
+      if (s_.c_last && !Cell::SKIPS) std::memcpy(s_.c_last + row(r) * C_, c_ + r * Cp_, sizeof(float) * C_);
+      for (int k = 0; Cell::SKIPS && k < s_.skip; ++k) {
+        float* to = s_.c_last + (row(r) * s_.skip + k) * H_;
+        std::memcpy(to, skipped(s_, row(r), valid + k), sizeof(float) * H_);
+      }
     }
   }
 

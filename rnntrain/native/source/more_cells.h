@@ -111,6 +111,22 @@ struct Leaky : RecurrentCell {
   }
 };
 
+// tanh of an input, the last state and that of some steps ago.
+struct SkipRnn : Rnn<false> {
+  static constexpr bool SKIPS = true;
+
+  static void backward(const Backward& b, const Sequence&) {
+    over(b.H, [&](int j, auto n) {
+      const Vec d = load(b.dh + j, n) + load(b.dc + j, n) + load(b.dy + j, n), y = load(b.y + j, n);
+      const Vec a = d * (1.0f - y * y);
+      store(b.gates_out + j, a, n);
+      store(b.recurrent + j, a, n);
+      store(b.dh + j, Vec{}, n);
+      store(b.dc + j, Vec{}, n);
+    });
+  }
+};
+
 // The LSTM whose output is a projection. Keeps its gates, and as extra c and o ⊙ tanh(c).
 struct ProjectedLstm : Lstm<false, true> {
   static constexpr bool PROJECTED = true;

@@ -16,7 +16,7 @@
 
 extern "C" {
 struct Sequence {
-  int64_t B, T, D, H, P;
+  int64_t B, T, D, H, P, skip;
   const int64_t* lengths;   // valid steps of each row, or null
   const float* x;
   const float* weight_x;
@@ -29,7 +29,7 @@ struct Sequence {
   const float* zone_c;      // the share of the last cell and output that is kept, (T,B,H), or null
   const float* zone_h;
   const float* h0;
-  const float* c0;
+  const float* c0;          // the last `skip` states, (B,skip,H), of a cell that reads those
   float* y;
   float* h_last;
   float* c_last;
@@ -134,7 +134,7 @@ template <class Cell>
 Factor second_factor(const Sequence& s) {
   const int H = s.H, P = s.P, Q = recurrent_width<Cell>(s);
   if (Cell::TWO_PRODUCTS) return {s.weight_h + static_cast<size_t>(2 * H) * H, H, H, 1, H};
-  if (Cell::READS_CELL) return {s.weight_h + static_cast<size_t>(Q) * H, H, Q, 1, H};
+  if (Cell::READS_CELL || Cell::SKIPS) return {s.weight_h + static_cast<size_t>(Q) * H, H, Q, 1, H};
   if (Cell::PROJECTED) return {s.projection, H, P, 1, H};
   return {nullptr, 0, 0, 0, 0};
 }
@@ -149,4 +149,9 @@ inline int longest(const Sequence& s, Share rows) {
   int steps = 0;
   for (int b = rows.begin; b < rows.end; ++b) steps = std::max(steps, valid_steps(s, b));
   return steps;
+}
+
+// What step t of a row reads of `skip` steps ago.
+inline const float* skipped(const Sequence& s, size_t row, int64_t t) {
+  return t < s.skip ? s.c0 + (row * s.skip + t) * s.H : s.y + (row * s.T + t - s.skip) * s.H;
 }
