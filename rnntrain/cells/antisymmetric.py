@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from rnntrain.cells.projected import ProjectedCell
 from rnntrain.cells.simple_scan import simple_scan
 from rnntrain.cells.skew import skew_symmetric
+from rnntrain.native import library, recurrence
 from rnntrain.ranges import NonNegativeFloat, PositiveFloat, PositiveInt
 
 
@@ -71,6 +72,21 @@ class Antisymmetric(ProjectedCell):
             change_BH = torch.tanh(products_BG + from_hidden_BH)
         h_BH = state + self.step_size * change_BH
         return h_BH, h_BH
+
+    def run_native(self, x_BTD: Tensor, state: Tensor, lengths_B: Tensor | None) -> tuple[Tensor, Tensor] | None:
+        if not library.usable(x_BTD, state, *self.parameters()):
+            return None
+        y_BTH, last_BH = recurrence.recur(
+            recurrence.ANTISYMMETRIC_GATED if self.gated else recurrence.ANTISYMMETRIC,
+            x_BTD,
+            (state,),
+            self.from_input.weight,
+            self.prepare(),
+            self.from_input.bias,
+            options_O=state.new_full((self.output_size,), self.step_size),
+            lengths_B=lengths_B,
+        )
+        return y_BTH, last_BH
 
     def gate_values(self, x_BD: Tensor, state: Tensor) -> dict[str, Tensor]:
         if not self.gated:

@@ -5,10 +5,8 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rnntrain.cells.base import last_valid
 from rnntrain.cells.custom_lstm import CustomLSTM
 from rnntrain.cells.init import Init, uniform_
 from rnntrain.cells.lstm_scan import LSTMWeights
@@ -74,35 +72,17 @@ class ProjectedLSTM(CustomLSTM):
     def run_native(
         self, x_BTD: Tensor, state: tuple[Tensor, Tensor], lengths_B: Tensor | None
     ) -> tuple[Tensor, tuple[Tensor, Tensor]] | None:
-        """Run it as an LSTM over m_t = o_t ⊙ tanh(c_t) with recurrent weights U P; all h_t = P m_t are one product.
-
-        The first step reads h_0, which is no P m_0, so it is taken apart. A much narrower projection takes the plain
-        path, since U P costs H² where U and P cost H·P each.
-        """
-        h_BP, c_BH = state
-        wide_enough = self.hidden_size <= 2 * self.output_size
-        if not wide_enough or not library.usable(x_BTD, *state, *self.parameters()):
+        if not library.usable(x_BTD, *state, *self.parameters()):
             return None
-        linear, recurrent_GP = self.from_input, self.from_hidden.weight
-        is_run_B1 = None if lengths_B is None else (lengths_B > 0)[:, None]
-        x_BD = x_BTD[:, 0] if is_run_B1 is None else torch.where(is_run_B1, x_BTD[:, 0], 0)
-        o, i, f, g = (linear(x_BD) + F.linear(h_BP, recurrent_GP)).chunk(4, -1)
-        c_1BH = torch.sigmoid(f) * c_BH + torch.sigmoid(i) * torch.tanh(g)
-        m_1BH = torch.sigmoid(o) * torch.tanh(c_1BH)
-        if is_run_B1 is not None:
-            c_1BH, m_1BH = torch.where(is_run_B1, c_1BH, c_BH), torch.where(is_run_B1, m_1BH, 0)
-        outputs_BTH, last_c_BH = m_1BH[:, None], c_1BH
-        if x_BTD.shape[1] > 1:
-            m_BTH, _, last_c_BH = recurrence.recur(
-                recurrence.NOISY_LSTM,
-                x_BTD[:, 1:],
-                (m_1BH, c_1BH),
-                linear.weight,
-                recurrent_GP @ self.projection_PH,
-                linear.bias,
-                lengths_B=None if lengths_B is None else (lengths_B - 1).clamp(min=0),
-            )
-            outputs_BTH = torch.cat([outputs_BTH, m_BTH], 1)
-        y_BTP = F.linear(outputs_BTH, self.projection_PH)
-        last_h_BP = y_BTP[:, -1] if lengths_B is None else last_valid(y_BTP, lengths_B, h_BP)
-        return y_BTP, (last_h_BP, last_c_BH)
+        linear = self.from_input
+        y_BTP, h_BP, c_BH = recurrence.recur(
+            recurrence.PROJECTED_LSTM,
+            x_BTD,
+            state,
+            linear.weight,
+            self.from_hidden.weight,
+            linear.bias,
+            lengths_B=lengths_B,
+            projection_PH=self.projection_PH,
+        )
+        return y_BTP, (h_BP, c_BH)

@@ -66,23 +66,16 @@ class Skip(ProjectedCell):
     ) -> tuple[Tensor, tuple[Tensor, ...]] | None:
         if not library.usable(x_BTD, *state, *self.parameters()):
             return None
-        # What s steps read through the skip is known before the first of them: to the kernel, it is more input.
-        weight_HE = torch.cat([self.from_input.weight, self.from_skipped.weight], 1)
-        blocks_BsH, last_BH = [torch.stack(state, 1)], state[-1]
-        for number, x_BsD in enumerate(x_BTD.split(self.skip, 1)):
-            size = x_BsD.shape[1]
-            y_BsH, last_BH = recurrence.recur(
-                recurrence.RNN_TANH,
-                torch.cat([x_BsD, blocks_BsH[-1][:, :size]], 2),
-                (last_BH,),
-                weight_HE,
-                self.from_last.weight,
-                self.from_input.bias,
-                lengths_B=None if lengths_B is None else (lengths_B - number * self.skip).clamp(0, size),
-            )
-            blocks_BsH.append(y_BsH)
-        history = torch.cat(blocks_BsH, 1)
-        return history[:, self.skip :], self._last_states(history.transpose(0, 1), lengths_B)
+        y_BTH, _, last_BC = recurrence.recur(
+            recurrence.SKIP,
+            x_BTD,
+            (state[-1], torch.cat(state, 1)),
+            self.from_input.weight,
+            torch.cat([self.from_last.weight, self.from_skipped.weight]),
+            self.from_input.bias,
+            lengths_B=lengths_B,
+        )
+        return y_BTH, last_BC.unflatten(1, (self.skip, -1)).unbind(1)
 
     def advance(
         self, products_BG: Tensor, state: tuple[Tensor, ...], weights: Any

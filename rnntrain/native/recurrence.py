@@ -1,6 +1,7 @@
 """Recurrences with their time loop in C++: one call for all steps, and one for all gradients."""
 
-# B batch, T time, D input, H hidden, C = cells · H, G = gates · H, E kept a step beside the gates, O further weights
+# B batch, T time, D input, H hidden, P output and h (= H without a projection), C = cells · H, G = gates · H
+# E kept a step beside the gates, O further weights, Q numbers that the product with h gives (= G unless `recurrent`)
 
 from __future__ import annotations
 
@@ -19,6 +20,11 @@ class Kind(NamedTuple):
     Attributes:
         constant: further numbers kept a step.
         cells: what the state has beside h, side by side in one tensor.
+        recurrent: how many gates the product with h gives, where not all of them.
+        reads_cell: whether c has weights too, which stand below those of h.
+        skips: whether what the state has beside h are the last outputs, of which the oldest is read with weights that
+            stand below those of h.
+        projected: whether the output is a projection of what the cell gives.
     """
 
     name: str
@@ -28,6 +34,10 @@ class Kind(NamedTuple):
     options: int = 0
     cells: int = 0
     keeps_gates: bool = True
+    recurrent: int | None = None
+    reads_cell: bool = False
+    skips: bool = False
+    projected: bool = False
 
 
 RNN_TANH = Kind("rnn_tanh", 1, keeps_gates=False)
@@ -48,6 +58,12 @@ JANET = Kind("janet", 2, extra=1, options=1)  # β, not learnt
 LEAKY = {"tanh": Kind("leaky_tanh", 1, options=1), "relu": Kind("leaky_relu", 1, options=1)}
 CLOCKWORK = Kind("clockwork", 1)  # zone_hidden_TBH is 1 where a unit rests, 0 where it moves, and must be given
 SLSTM = Kind("slstm", 4, extra=3, cells=3)  # c, n, m
+PROJECTED_LSTM = Kind("projected_lstm", 4, extra=2, cells=1, projected=True)  # o, i, f, g
+# Options: ε, not learnt. Gates: the change, and z.
+ANTISYMMETRIC = Kind("antisymmetric", 1, options=1)
+ANTISYMMETRIC_GATED = Kind("antisymmetric_gated", 2, options=1, recurrent=1)
+SKIP = Kind("skip", 1, cells=1, keeps_gates=False, skips=True)
+CORNN = Kind("cornn", 1, extra=1, options=3, cells=1, reads_cell=True)  # options: Δt, Δt γ, 1 - Δt ε, not learnt
 
 
 class Noise(NamedTuple):
@@ -66,13 +82,14 @@ class Noise(NamedTuple):
 
 NO_NOISE = Noise()
 _NOISE = ("update", "zone_c", "zone_h")
-_POINTERS = ("lengths", "x", "weight_x", "bias_x", "weight_h", "bias_h", "options", *_NOISE, "h0", "c0")
+_WEIGHTS = ("weight_x", "bias_x", "weight_h", "bias_h", "projection", "options")
+_POINTERS = ("lengths", "x", *_WEIGHTS, *_NOISE, "h0", "c0")
 _OUTPUTS = ("y", "h_last", "c_last", "gates", "extra")
-_GRADIENTS = ("y", "h_last", "c_last", "x", "weight_x", "bias_x", "weight_h", "bias_h", "options", "h0", "c0")
+_GRADIENTS = ("y", "h_last", "c_last", "x", *_WEIGHTS, "h0", "c0")
 
 
 class _Sequence(ctypes.Structure):
-    _fields_ = [(name, ctypes.c_int64) for name in "BTDH"] + [
+    _fields_ = [(name, ctypes.c_int64) for name in (*"BTDHP", "skip")] + [
         (name, ctypes.c_void_p) for name in (*_POINTERS, *_OUTPUTS)
     ]
 
@@ -86,34 +103,36 @@ def recur(
     x_BTD: Tensor,
     state: tuple[Tensor, ...],
     weight_GD: Tensor,
-    weight_GH: Tensor,
+    weight_QP: Tensor,
     bias_x_G: Tensor | None = None,
-    bias_h_G: Tensor | None = None,
+    bias_h_Q: Tensor | None = None,
     options_O: Tensor | None = None,
     lengths_B: Tensor | None = None,
     noise: Noise = NO_NOISE,
+    projection_PH: Tensor | None = None,
 ) -> tuple[Tensor, ...]:
-    """Return ``y_BTH`` and each part of the state after each row's last valid step.
+    """Return ``y_BTP`` and each part of the state after each row's last valid step.
 
     Padding is inert: the kernels neither read the input there nor give it a gradient, and write zeros.
 
     Args:
         kind: which cell.
-        state: ``(h_BH,)`` or ``(h_BH, c_BC)``, with C = cells · H.
+        state: ``(h_BP,)`` or ``(h_BP, c_BC)``, with C = cells · H, or skip · H of a kind that skips: the oldest first.
+        weight_QP: from h, and below it from what else the kind reads.
         bias_x_G: added to the input's share.
-        bias_h_G: added to the product with the state.
+        bias_h_Q: added to the product with the state.
         options_O: the cell's own further weights, in the order of its kernel.
         noise: of the kinds that are named for it or for layer norm; has no gradient.
+        projection_PH: of the kinds that have one.
 
     Raises:
         RuntimeError: if a shape does not fit the others.
     """
-    h_BH, c_BC = state if kind.cells else (*state, None)
-    _check(kind, x_BTD, state, weight_GD, weight_GH, bias_x_G, bias_h_G, options_O, lengths_B, noise)
+    h_BP, c_BC = state if kind.cells else (*state, None)
+    weights = (weight_GD, bias_x_G, weight_QP, bias_h_Q, projection_PH, options_O)
+    _check(kind, x_BTD, state, weights, lengths_B, noise)
     keep = torch.is_grad_enabled()
-    result: tuple[Tensor, ...] = _Recurrence.apply(
-        kind, keep, lengths_B, x_BTD, weight_GD, bias_x_G, weight_GH, bias_h_G, options_O, *noise, h_BH, c_BC
-    )
+    result: tuple[Tensor, ...] = _Recurrence.apply(kind, keep, lengths_B, x_BTD, *weights, *noise, h_BP, c_BC)
     return result
 
 
@@ -121,37 +140,40 @@ def _check(
     kind: Kind,
     x_BTD: Tensor,
     state: tuple[Tensor, ...],
-    weight_GD: Tensor,
-    weight_GH: Tensor,
-    bias_x_G: Tensor | None,
-    bias_h_G: Tensor | None,
-    options_O: Tensor | None,
+    weights: tuple[Tensor | None, ...],
     lengths_B: Tensor | None,
     noise: Noise,
 ) -> None:
     """Refuse what would make a kernel read beyond its memory."""
-    G, H = weight_GH.shape
-    D = weight_GD.shape[1]
+    weight_GD, bias_x_G, weight_QP, bias_h_Q, projection_PH, options_O = weights
+    assert weight_GD is not None
+    G, D = weight_GD.shape
+    H = G // kind.gates
+    P = H if projection_PH is None else len(projection_PH)
+    Q = (kind.recurrent or kind.gates) * H
     if x_BTD.dim() != 3 or x_BTD.shape[2] != D:
         raise RuntimeError(f"input has shape {tuple(x_BTD.shape)}, expected [batch, time, {D}]")
     B, T, _ = x_BTD.shape
     expected: list[tuple[str, Tensor | None, tuple[int, ...]]] = [
-        ("recurrent weights", weight_GH, (kind.gates * H, H)),
-        ("input weights", weight_GD, (G, D)),
+        ("input weights", weight_GD, (kind.gates * H, D)),
+        ("recurrent weights", weight_QP, ((2 if kind.reads_cell or kind.skips else 1) * Q, P)),
         ("input bias", bias_x_G, (G,)),
-        ("recurrent bias", bias_h_G, (G,)),
+        ("recurrent bias", bias_h_Q, (Q,)),
+        ("projection", projection_PH, (P, H)),
         ("options", options_O, (kind.options * H,)),
         ("lengths", lengths_B, (B,)),
         ("update noise", noise.update_BH, (B, H)),
         ("cell zoneout", noise.zone_cell_TBH, (T, B, H)),
         ("hidden zoneout", noise.zone_hidden_TBH, (T, B, H)),
-        *(("state", part, (B, width)) for part, width in zip(state, (H, kind.cells * H), strict=False)),
+        *(("state", part, (B, width)) for part, width in zip(state, (P, _cells(kind, state[-1], H) * H), strict=False)),
     ]
     for name, tensor, shape in expected:
         if tensor is not None and tuple(tensor.shape) != shape:
             raise RuntimeError(f"{name}: shape {tuple(tensor.shape)}, expected {shape}")
     if kind.options and options_O is None:
         raise RuntimeError(f"{kind.name} needs its options")
+    if kind.projected != (projection_PH is not None):
+        raise RuntimeError(f"{kind.name} {'needs its' if kind.projected else 'has no'} projection")
     if kind is CLOCKWORK and noise.zone_hidden_TBH is None:
         raise RuntimeError(f"{kind.name} needs to know which units rest")
 
@@ -162,20 +184,20 @@ class _Recurrence(torch.autograd.Function):
         tensors = [None if x is None else x.detach().contiguous() for x in inputs]
         lengths_B = None if lengths_B is None else lengths_B.long().contiguous()
         given: dict[str, Tensor | None] = dict(zip(_POINTERS, (lengths_B, *tensors), strict=True))
-        x_BTD, h_BH = given["x"], given["h0"]
+        x_BTD, h_BP = given["x"], given["h0"]
         assert x_BTD is not None
-        assert h_BH is not None
-        (B, T, _), H = x_BTD.shape, h_BH.shape[1]
+        assert h_BP is not None
+        (B, T, _), P, H = x_BTD.shape, h_BP.shape[1], _hidden_size(kind, given)
         made: dict[str, Tensor | None] = dict.fromkeys(_OUTPUTS)
-        made["y"] = h_BH.new_empty(B, T, H)
-        made["h_last"] = torch.empty_like(h_BH)
+        made["y"] = h_BP.new_empty(B, T, P)
+        made["h_last"] = torch.empty_like(h_BP)
         if kind.cells:
-            made["c_last"] = h_BH.new_empty(B, kind.cells * H)
+            made["c_last"] = torch.empty_like(given["c0"])  # type: ignore[arg-type]
         if keep and kind.keeps_gates:
-            made["gates"] = h_BH.new_empty(B, T, kind.gates * H)
+            made["gates"] = h_BP.new_empty(B, T, kind.gates * H)
         if keep and kind.extra:
-            made["extra"] = h_BH.new_empty(B, T, kind.extra * H + kind.constant)
-        call(f"{kind.name}_forward", _sequence(given | made))
+            made["extra"] = h_BP.new_empty(B, T, kind.extra * H + kind.constant)
+        call(f"{kind.name}_forward", _sequence(kind, given | made))
         if keep:
             kept = given | {name: made[name] for name in ("y", "gates", "extra")}
             ctx.kind, ctx.names = kind, list(kept)
@@ -195,15 +217,28 @@ class _Recurrence(torch.autograd.Function):
             like = kept[name]
             if name in _GRADIENTS and like is not None and (wanted[name] or name in ("h0", "c0", "weight_h")):
                 found[name] = torch.empty_like(like)
-        call(f"{ctx.kind.name}_backward", _sequence(kept), ctypes.byref(_Gradients(**_addresses(found))))
+        call(f"{ctx.kind.name}_backward", _sequence(ctx.kind, kept), ctypes.byref(_Gradients(**_addresses(found))))
         return None, None, None, *(found.get(name) if wanted[name] else None for name in _POINTERS[1:])
 
 
-def _sequence(tensors: dict[str, Tensor | None]) -> Any:
-    x, h0 = tensors["x"], tensors["h0"]
-    assert x is not None
-    assert h0 is not None
-    return ctypes.byref(_Sequence(*x.shape, h0.shape[1], **_addresses(tensors)))
+def _cells(kind: Kind, c_BC: Tensor | None, H: int) -> int:
+    """Return how many blocks of H numbers the state has beside h."""
+    return max(1, c_BC.shape[1] // H) if kind.skips and c_BC is not None else kind.cells
+
+
+def _hidden_size(kind: Kind, tensors: dict[str, Tensor | None]) -> int:
+    weight_GD = tensors["weight_x"]
+    assert weight_GD is not None
+    return len(weight_GD) // kind.gates
+
+
+def _sequence(kind: Kind, tensors: dict[str, Tensor | None]) -> Any:
+    x_BTD, h_BP = tensors["x"], tensors["h0"]
+    assert x_BTD is not None
+    assert h_BP is not None
+    H = _hidden_size(kind, tensors)
+    sizes = *x_BTD.shape, H, h_BP.shape[1], _cells(kind, tensors["c0"], H)
+    return ctypes.byref(_Sequence(*sizes, **_addresses(tensors)))
 
 
 def _addresses(tensors: dict[str, Tensor | None]) -> dict[str, int | None]:

@@ -32,12 +32,19 @@ inline void add_rows(float* to, int M, int count, const float* left, ptrdiff_t l
   });
 }
 
-// Where the parts of one thread's sums lie: weight_x (G·D), weight_h (G·H), bias_x (G), bias_h (G), options.
+// Where the parts of one thread's sums lie, and how long they are.
 struct Sums {
-  size_t x, h, bias_x, bias_h, options, size;
-  Sums(size_t G, size_t D, size_t H, size_t num_options)
-      : x(0), h(Scratch::rounded(G * D)), bias_x(h + Scratch::rounded(G * H)), bias_h(bias_x + Scratch::rounded(G)),
-        options(bias_h + Scratch::rounded(G)), size(options + Scratch::rounded(num_options)) {}
+  size_t num_x, num_h, num_bias_x, num_bias_h, num_projection, num_options;
+  size_t x, h, bias_x, bias_h, projection, options, size;
+  template <class Cell>
+  Sums(const Sequence& s, Cell)
+      : num_x(static_cast<size_t>(Cell::GATES * s.H) * s.D),
+        num_h(static_cast<size_t>(Cell::READS_CELL || Cell::SKIPS ? 2 : 1) * recurrent_width<Cell>(s) * s.P),
+        num_bias_x(Cell::GATES * s.H), num_bias_h(recurrent_width<Cell>(s)),
+        num_projection(Cell::PROJECTED ? static_cast<size_t>(s.P) * s.H : 0), num_options(Cell::options(s.H)), x(0),
+        h(Scratch::rounded(num_x)), bias_x(h + Scratch::rounded(num_h)), bias_h(bias_x + Scratch::rounded(num_bias_x)),
+        projection(bias_h + Scratch::rounded(num_bias_h)), options(projection + Scratch::rounded(num_projection)),
+        size(options + Scratch::rounded(num_options)) {}
 };
 
 // Adds the threads' sums in their order, which fixes the bits for a number of threads.
@@ -55,31 +62,38 @@ template <class Cell>
 class BackwardPart {
  public:
   BackwardPart(const Sequence& s, const Gradients& g, int most_rows)
-      : s_(s), g_(g), D_(s.D), H_(s.H), G_(Cell::GATES * s.H), E_(Cell::extra(s.H)), Hp_(padded(H_)),
-        Gp_(padded(G_)), Gs_(spread(G_)), C_(Cell::CELLS * s.H), Cp_(padded(C_)),
-        steps_(chunk_steps(s.T, most_rows, G_)), sums_(G_, D_, H_, Cell::options(H_)),
-        size_state_(Scratch::rounded(static_cast<size_t>(most_rows) * Hp_)),
+      : s_(s), g_(g), D_(s.D), H_(s.H), P_(s.P), G_(Cell::GATES * s.H), Q_(recurrent_width<Cell>(s)),
+        E_(Cell::extra(s.H)), Hp_(padded(H_)), Pp_(padded(P_)), Qp_(padded(Q_)), Gs_(spread(G_)), Ps_(spread(P_)),
+        C_(Cell::CELLS * s.H), Cp_(padded(C_)), steps_(chunk_steps(s.T, most_rows, G_)), sums_(s, Cell{}),
+        num_cells_(Cell::SKIPS ? s.skip : 1), second_(first_factor<Cell>(s).transposed().size()),
+        size_state_(Scratch::rounded(static_cast<size_t>(most_rows) * Pp_)),
         size_cells_(Scratch::rounded(static_cast<size_t>(most_rows) * Cp_)),
-        size_now_(Scratch::rounded(static_cast<size_t>(most_rows) * Gp_)),
+        size_now_(Scratch::rounded(static_cast<size_t>(most_rows) * Qp_)),
         size_chunk_(Scratch::rounded(static_cast<size_t>(most_rows) * steps_ * Gs_)),
+        size_shown_(Cell::PROJECTED ? Scratch::rounded(static_cast<size_t>(most_rows) * Hp_) : 0),
+        size_given_(Cell::PROJECTED ? Scratch::rounded(static_cast<size_t>(most_rows) * steps_ * Ps_) : 0),
         size_firsts_(Scratch::rounded(most_rows + 1)) {}
 
   const Sums& sums() const { return sums_; }
   size_t scratch_size() const {
-    return sums_.size + size_state_ + size_cells_ + size_now_ + 2 * size_chunk_ + size_firsts_ +
-           OUTER_STEPS * LANES * TILE_VECTORS + Scratch::rounded(H_);
+    return sums_.size + size_state_ + num_cells_ * size_cells_ + size_now_ + 2 * size_chunk_ + size_shown_ + size_given_ +
+           size_firsts_ + OUTER_STEPS * LANES * TILE_VECTORS + Scratch::rounded(H_);
   }
 
   void run(Share rows, const float* packed_x, const float* packed_h, float* scratch) {
     begin_ = rows.begin, R_ = rows.end - rows.begin;
-    own_ = scratch, dh_ = own_ + sums_.size, dc_ = dh_ + size_state_, zeros_ = dc_ + size_cells_;
+    own_ = scratch, dh_ = own_ + sums_.size, dc_ = dh_ + size_state_, zeros_ = dc_ + num_cells_ * size_cells_;
     now_ = zeros_ + Scratch::rounded(H_), chunk_ = now_ + size_now_, other_chunk_ = chunk_ + size_chunk_;
-    packed_right_ = other_chunk_ + size_chunk_;
+    shown_ = other_chunk_ + size_chunk_, given_ = shown_ + size_shown_;
+    packed_right_ = given_ + size_given_;
     firsts_ = reinterpret_cast<int*>(packed_right_ + OUTER_STEPS * LANES * TILE_VECTORS);
     std::memset(own_, 0, sizeof(float) * (now_ - own_));
     for (int r = 0; r < R_; ++r) {
-      if (g_.h_last) std::memcpy(dh_ + r * Hp_, g_.h_last + row(r) * H_, sizeof(float) * H_);
-      if (g_.c_last) std::memcpy(dc_ + r * Cp_, g_.c_last + row(r) * C_, sizeof(float) * C_);
+      if (g_.h_last) std::memcpy(dh_ + r * Pp_, g_.h_last + row(r) * P_, sizeof(float) * P_);
+      for (int k = 0; g_.c_last && k < num_cells_; ++k) {
+        const float* from = g_.c_last + (row(r) * num_cells_ + k) * C_;
+        std::memcpy(dc(r, Cell::SKIPS ? valid(r) + k : 0), from, sizeof(float) * C_);
+      }
     }
     const int end = longest(s_, rows);
     for (int t0 = (end + steps_ - 1) / steps_ * steps_ - steps_; t0 >= 0; t0 -= steps_) {
@@ -98,40 +112,71 @@ class BackwardPart {
   size_t row(int r) const { return begin_ + r; }
   int valid(int r) const { return valid_steps(s_, begin_ + r); }
 
+  // Of a cell that skips, step t and that of `skip` steps ago meet in one place: what the one adds, the other uses up.
+  float* dc(int r, int t) const { return dc_ + (Cell::SKIPS ? t % num_cells_ : 0) * size_cells_ + r * Cp_; }
+
   void step(const float* packed, int t0, int t) {
+    const float* second = packed + second_;
     if constexpr (Cell::TWO_PRODUCTS) {
       for_rows(t0, t, Cell::backward_fresh);
-      multiply(R_, H_, H_, now_ + 2 * H_, Gp_, packed + second_product(H_), nullptr, 0, dc_, Cp_);
+      multiply(R_, H_, H_, now_ + 2 * H_, Qp_, second, nullptr, 0, dc_, Cp_);
       for_rows(t0, t, Cell::backward);
-      multiply(R_, 2 * H_, H_, now_, Gp_, packed, dh_, Hp_, dh_, Hp_);
-    } else {
-      for_rows(t0, t, Cell::backward);
-      multiply(R_, G_, H_, now_, Gp_, packed, dh_, Hp_, dh_, Hp_);
+      multiply(R_, 2 * H_, H_, now_, Qp_, packed, dh_, Pp_, dh_, Pp_);
+      return;
     }
+    if constexpr (Cell::PROJECTED) back_through_projection(second, t0, t);
+    for_rows(t0, t, Cell::backward);
+    multiply(R_, Q_, P_, now_, Qp_, packed, dh_, Pp_, dh_, Pp_);
+    if constexpr (Cell::READS_CELL || Cell::SKIPS) {
+      multiply(R_, Q_, H_, now_, Qp_, second, dc(0, t), Cp_, dc(0, t), Cp_);
+    }
+  }
+
+  // From the gradient of h, which is used up and kept in given_, to that of what was projected, in shown_.
+  void back_through_projection(const float* packed, int t0, int t) {
+    for (int r = 0; r < R_; ++r) {
+      float *now = now_ + r * Qp_, *dh = dh_ + r * Pp_;
+      if (t >= valid(r)) {
+        std::memset(now, 0, sizeof(float) * P_);
+        continue;
+      }
+      float* given = given_ + static_cast<size_t>(firsts_[r] + t - t0) * Ps_;
+      const float* dy = g_.y ? g_.y + (row(r) * s_.T + t) * P_ : nullptr;
+      over(P_, [&](int j, auto n) {
+        const Vec d = dy ? load(dh + j, n) + load(dy + j, n) : load(dh + j, n);
+        store(given + j, d, n);
+        store(now + j, d, n);
+        store(dh + j, Vec{}, n);
+      });
+    }
+    multiply(R_, P_, H_, now_, Qp_, packed, nullptr, 0, shown_, Hp_);
   }
 
   template <class Function>
   void for_rows(int t0, int t, Function function) {
     for (int r = 0; r < R_; ++r) {
-      float* now = now_ + r * Gp_;
+      float* now = now_ + r * Qp_;
       if (t >= valid(r)) {
-        std::memset(now, 0, sizeof(float) * G_);
+        std::memset(now, 0, sizeof(float) * Q_);
         continue;
       }
       const size_t at = row(r) * s_.T + t, here = static_cast<size_t>(firsts_[r] + t - t0) * Gs_;
-      function({H_, row(r), static_cast<size_t>(t), g_.y ? g_.y + at * H_ : zeros_, s_.gates + at * G_,
-                s_.extra + at * E_, h_before(r, t),
-                t ? s_.extra + (at - 1) * E_ : s_.c0 + row(r) * C_, s_.y + at * H_, dh_ + r * Hp_, dc_ + r * Cp_,
-                chunk_ + here, now, other_chunk_ + here, own_ + sums_.options},
+      float* dh = Cell::PROJECTED ? shown_ + r * Hp_ : dh_ + r * Pp_;
+      function({H_, row(r), static_cast<size_t>(t), g_.y && !Cell::PROJECTED ? g_.y + at * H_ : zeros_,
+                s_.gates + at * G_, s_.extra + at * E_, h_before(r, t), c_before(r, t), s_.y + at * P_, dh,
+                dc(r, t), chunk_ + here, now, other_chunk_ + here, own_ + sums_.options},
                s_);
     }
   }
 
-  const float* h_before(int r, int t) const { return t ? s_.y + (row(r) * s_.T + t - 1) * H_ : s_.h0 + row(r) * H_; }
+  const float* h_before(int r, int t) const { return t ? s_.y + (row(r) * s_.T + t - 1) * P_ : s_.h0 + row(r) * P_; }
+  const float* c_before(int r, int t) const {
+    return t ? s_.extra + (row(r) * s_.T + t - 1) * E_ : s_.c0 + row(r) * C_;
+  }
 
   // Adds what the steps of a chunk give to the gradients of all weights.
   void sum_weights(int t0) {
-    const float *x[OUTER_STEPS], *h[OUTER_STEPS];
+    const float *x[OUTER_STEPS], *h[OUTER_STEPS], *other[OUTER_STEPS];
     const float* left_h = Cell::SAME ? chunk_ : other_chunk_;
     const int count = firsts_[R_];
     for (int from = 0, r = 0; from < count; from += OUTER_STEPS) {
@@ -140,18 +185,31 @@ class BackwardPart {
       for (int k = 0; k < here; ++k) {
         while (from + k >= firsts_[r + 1]) ++r;
         const int t = t0 + from + k - firsts_[r];
-        x[k] = s_.x + (row(r) * s_.T + t) * D_;
+        const size_t step = row(r) * s_.T + t;
+        x[k] = s_.x + step * D_;
         h[k] = h_before(r, t);
+        if (Cell::TWO_PRODUCTS) other[k] = other_chunk_ + at + static_cast<size_t>(k) * Gs_;
+        if (Cell::READS_CELL) other[k] = c_before(r, t);
+        if (Cell::SKIPS) other[k] = skipped(s_, row(r), t);
+        if (Cell::PROJECTED) other[k] = s_.extra + step * E_ + C_;
       }
+      float* sum_h = own_ + sums_.h;
       add_outer(own_ + sums_.x, G_, D_, here, chunk_ + at, Gs_, x, packed_right_);
       add_rows(own_ + sums_.bias_x, G_, here, chunk_ + at, Gs_);
       if constexpr (Cell::TWO_PRODUCTS) {
-        add_outer(own_ + sums_.h, 2 * H_, H_, here, chunk_ + at, Gs_, h, packed_right_);
-        for (int k = 0; k < here; ++k) h[k] = other_chunk_ + at + static_cast<size_t>(k) * Gs_;
-        add_outer(own_ + sums_.h + 2 * H_ * H_, H_, H_, here, chunk_ + at + 2 * H_, Gs_, h, packed_right_);
-      } else {
-        add_outer(own_ + sums_.h, G_, H_, here, left_h + at, Gs_, h, packed_right_);
-        if (!Cell::SAME) add_rows(own_ + sums_.bias_h, G_, here, left_h + at, Gs_);
+        add_outer(sum_h, 2 * H_, H_, here, chunk_ + at, Gs_, h, packed_right_);
+        add_outer(sum_h + static_cast<size_t>(2 * H_) * H_, H_, H_, here, chunk_ + at + 2 * H_, Gs_, other,
+                  packed_right_);
+        continue;
+      }
+      add_outer(sum_h, Q_, P_, here, left_h + at, Gs_, h, packed_right_);
+      if constexpr (!Cell::SAME) add_rows(own_ + sums_.bias_h, Q_, here, left_h + at, Gs_);
+      if constexpr (Cell::READS_CELL || Cell::SKIPS) {
+        add_outer(sum_h + static_cast<size_t>(Q_) * P_, Q_, H_, here, left_h + at, Gs_, other, packed_right_);
+      }
+      if constexpr (Cell::PROJECTED) {
+        const float* given = given_ + static_cast<size_t>(from) * Ps_;
+        add_outer(own_ + sums_.projection, P_, H_, here, given, Ps_, other, packed_right_);
       }
     }
   }
@@ -170,38 +228,42 @@ class BackwardPart {
   void finish() {
     for (int r = 0; r < R_; ++r) {
       if (g_.x) std::memset(g_.x + (row(r) * s_.T + valid(r)) * D_, 0, sizeof(float) * (s_.T - valid(r)) * D_);
-      std::memcpy(g_.h0 + row(r) * H_, dh_ + r * Hp_, sizeof(float) * H_);
-      if (g_.c0) std::memcpy(g_.c0 + row(r) * C_, dc_ + r * Cp_, sizeof(float) * C_);
+      std::memcpy(g_.h0 + row(r) * P_, dh_ + r * Pp_, sizeof(float) * P_);
+      for (int k = 0; g_.c0 && k < num_cells_; ++k) {
+        std::memcpy(g_.c0 + (row(r) * num_cells_ + k) * C_, dc(r, k), sizeof(float) * C_);
+      }
     }
   }
 
   const Sequence& s_;
   const Gradients& g_;
-  const int D_, H_, G_, E_, Hp_, Gp_, Gs_, C_, Cp_, steps_;
+  const int D_, H_, P_, G_, Q_, E_, Hp_, Pp_, Qp_, Gs_, Ps_, C_, Cp_, steps_;
   const Sums sums_;
-  const size_t size_state_, size_cells_, size_now_, size_chunk_, size_firsts_;
+  const int num_cells_;
+  const size_t second_;  // where the second factor begins
+  const size_t size_state_, size_cells_, size_now_, size_chunk_, size_shown_, size_given_, size_firsts_;
   int begin_ = 0, R_ = 0;
   float *own_ = nullptr, *dh_ = nullptr, *dc_ = nullptr, *zeros_ = nullptr, *now_ = nullptr, *chunk_ = nullptr;
-  float *other_chunk_ = nullptr, *packed_right_ = nullptr;
+  float *other_chunk_ = nullptr, *shown_ = nullptr, *given_ = nullptr, *packed_right_ = nullptr;
   int* firsts_ = nullptr;
 };
 
 template <class Cell>
 int run_backward(const Sequence& s, const Gradients& g, int threads) {
-  const int B = s.B, D = s.D, H = s.H, G = Cell::GATES * H, parts = std::max(1, std::min(threads, B));
+  const int B = s.B, D = s.D, G = Cell::GATES * s.H, parts = std::max(1, std::min(threads, B));
   const BackwardPart<Cell> empty(s, g, ceil_div(B, parts));
   const Sums& sums = empty.sums();
-  const size_t size_x = g.x ? static_cast<size_t>(G) * padded(D) : 0, own = empty.scratch_size();
-  const size_t size_h = Cell::TWO_PRODUCTS ? 2 * second_product(H) : static_cast<size_t>(G) * padded(H);
-  Scratch scratch(Scratch::rounded(size_x) + Scratch::rounded(size_h) + parts * own);
+  const Factor input{s.weight_x, G, g.x ? D : 0, D, 1}, first = first_factor<Cell>(s).transposed();
+  const Factor second = second_factor<Cell>(s).transposed();
+  const size_t own = empty.scratch_size();
+  Scratch scratch(input.size() + first.size() + second.size() + parts * own);
   if (!scratch) return 1;
-  float *packed_x = scratch.take(size_x), *packed_h = scratch.take(size_h), *rest = scratch.take(parts * own);
+  float *packed_x = scratch.take(input.size()), *packed_h = scratch.take(first.size() + second.size());
+  float* rest = scratch.take(parts * own);
   in_parallel(parts, [&](int thread, int num_threads) {
-    if (g.x) pack_share(packed_x, s.weight_x, G, D, D, 1, thread, num_threads);
-    pack_share(packed_h, s.weight_h, Cell::TWO_PRODUCTS ? 2 * H : G, H, H, 1, thread, num_threads);
-    if (Cell::TWO_PRODUCTS) {
-      pack_share(packed_h + second_product(H), s.weight_h + 2 * H * H, H, H, H, 1, thread, num_threads);
-    }
+    input.pack(packed_x, thread, num_threads);
+    first.pack(packed_h, thread, num_threads);
+    second.pack(packed_h + first.size(), thread, num_threads);
     meet(num_threads);
     for (int i = thread; i < parts; i += num_threads) {
       BackwardPart<Cell>(empty).run(Share(B, i, parts), packed_x, packed_h, rest + i * own);
@@ -210,11 +272,12 @@ int run_backward(const Sequence& s, const Gradients& g, int threads) {
     const auto total = [&](float* to, size_t from, size_t count) {
       reduce(to, rest + from, own, count, parts, thread, num_threads);
     };
-    total(g.weight_x, sums.x, static_cast<size_t>(G) * D);
-    total(g.bias_x, sums.bias_x, G);
-    total(g.weight_h, sums.h, static_cast<size_t>(G) * H);
-    total(g.bias_h, Cell::SAME ? sums.bias_x : sums.bias_h, G);
-    total(g.options, sums.options, Cell::options(H));
+    total(g.weight_x, sums.x, sums.num_x);
+    total(g.bias_x, sums.bias_x, sums.num_bias_x);
+    total(g.weight_h, sums.h, sums.num_h);
+    total(g.bias_h, Cell::SAME ? sums.bias_x : sums.bias_h, sums.num_bias_h);
+    total(g.projection, sums.projection, sums.num_projection);
+    total(g.options, sums.options, sums.num_options);
   });
   return 0;
 }

@@ -7,13 +7,16 @@
 
 inline Vec relu(Vec x) { return x < 0.0f ? Vec{} : x; }  // NaN stays
 
-// GATES: how many blocks of H rows the weights have. CELLS: how many blocks of H numbers the state has beside h; they
-// come first in what is kept as extra. SAME: what reaches the input's product and the state's has one gradient.
-// TWO_PRODUCTS: the second reads what `reset` leaves. extra: numbers kept a step beside the gates. options: numbers of
-// further weights.
+// GATES: how many blocks of H rows the weights have. RECURRENT: how many of them those of the state have, 0 for as many.
+// CELLS: how many blocks of H numbers the state has beside h; they come first in what is kept as extra. SAME: what
+// reaches the input's product and the state's has one gradient. extra: numbers kept a step beside the gates. options:
+// numbers of further weights. At most one of these holds, each a second product: TWO_PRODUCTS, of what `reset` leaves;
+// READS_CELL, of c, whose weights stand below those of h; SKIPS, likewise of the output of `skip` steps ago, whose
+// gradient stands in dc; PROJECTED, from what the cell gives, which is kept behind c, to h and the output.
 struct RecurrentCell {
-  static constexpr int CELLS = 1;
-  static constexpr bool SAME = true, TWO_PRODUCTS = false;
+  static constexpr int RECURRENT = 0, CELLS = 1;
+  static constexpr bool SAME = true, TWO_PRODUCTS = false, READS_CELL = false, SKIPS = false;
+  static constexpr bool PROJECTED = false;
   static constexpr int extra(int) { return 0; }
   static constexpr int options(int) { return 0; }
 };
@@ -141,12 +144,12 @@ struct GruResetBefore : RecurrentCell {
   }
 };
 
-// Keeps its gates, and as extra c. Gates stand in the order i, f, g, o of PyTorch; with peepholes in the order
-// o, i, f, g, and the options are the weights from c to o, i and f.
-template <bool PEEPHOLE>
+// Keeps its gates, and as extra c. Gates stand in the order i, f, g, o of PyTorch, or o, i, f, g; with peepholes the
+// options are the weights from c to o, i and f.
+template <bool PEEPHOLE, bool OUTPUT_FIRST = PEEPHOLE>
 struct Lstm : RecurrentCell {
   static constexpr int GATES = 4;
-  static constexpr int I = PEEPHOLE ? 1 : 0, F = I + 1, G = I + 2, O = PEEPHOLE ? 0 : 3;
+  static constexpr int I = OUTPUT_FIRST ? 1 : 0, F = I + 1, G = I + 2, O = OUTPUT_FIRST ? 0 : 3;
   static constexpr int extra(int H) { return H; }
   static constexpr int options(int H) { return PEEPHOLE ? 3 * H : 0; }
 

@@ -38,6 +38,11 @@ RECURRENCE(leaky_tanh, Leaky<false>)
 RECURRENCE(leaky_relu, Leaky<true>)
 RECURRENCE(clockwork, Clockwork)
 RECURRENCE(slstm, Slstm)
+RECURRENCE(projected_lstm, ProjectedLstm)
+RECURRENCE(antisymmetric, Antisymmetric<false>)
+RECURRENCE(antisymmetric_gated, Antisymmetric<true>)
+RECURRENCE(cornn, CoRnn)
+RECURRENCE(skip, SkipRnn)
 
 int lru_real_forward(const Lru* s, int threads) { return run_lru<false>(*s, threads); }
 int lru_real_backward(const Lru* s, const LruGradients* g, int threads) { return run_lru_back<false>(*s, *g, threads); }

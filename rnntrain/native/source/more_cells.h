@@ -111,6 +111,110 @@ struct Leaky : RecurrentCell {
   }
 };
 
+// tanh of an input, the last state and that of some steps ago.
+struct SkipRnn : Rnn<false> {
+  static constexpr bool SKIPS = true;
+
+  static void backward(const Backward& b, const Sequence&) {
+    over(b.H, [&](int j, auto n) {
+      const Vec d = load(b.dh + j, n) + load(b.dc + j, n) + load(b.dy + j, n), y = load(b.y + j, n);
+      const Vec a = d * (1.0f - y * y);
+      store(b.gates_out + j, a, n);
+      store(b.recurrent + j, a, n);
+      store(b.dh + j, Vec{}, n);
+      store(b.dc + j, Vec{}, n);
+    });
+  }
+};
+
+// The LSTM whose output is a projection. Keeps its gates, and as extra c and o ⊙ tanh(c).
+struct ProjectedLstm : Lstm<false, true> {
+  static constexpr bool PROJECTED = true;
+  static constexpr int extra(int H) { return 2 * H; }
+};
+
+// Keeps φ, and with GATED z, which reads the same product with the state. The option is the step ε; it is not learnt.
+template <bool GATED>
+struct Antisymmetric : RecurrentCell {
+  static constexpr int GATES = GATED ? 2 : 1, RECURRENT = 1;
+  static constexpr bool SAME = !GATED;
+  static constexpr int options(int H) { return H; }
+
+  static void forward(const Forward& f, const Sequence& q) {
+    const int H = f.H;
+    over(H, [&](int j, auto n) {
+      const Vec u = load(f.recurrent + j, n), fresh = tanh_of(load(f.gates + j, n) + u);
+      Vec change = load(q.options + j, n) * fresh;
+      if (GATED) {
+        const Vec z = sigmoid(load(f.gates + H + j, n) + u);
+        store(f.gates + H + j, z, n);
+        change *= z;
+      }
+      const Vec h = load(f.h + j, n) + change;
+      store(f.gates + j, fresh, n);
+      store(f.h + j, h, n);
+      store(f.y + j, h, n);
+    });
+  }
+
+  static void backward(const Backward& b, const Sequence& q) {
+    const int H = b.H;
+    over(H, [&](int j, auto n) {
+      const Vec fresh = load(b.gates + j, n), d = load(b.dh + j, n) + load(b.dy + j, n);
+      const Vec taken = d * load(q.options + j, n), slope = 1.0f - fresh * fresh;
+      Vec a = taken * slope;
+      if (GATED) {
+        const Vec z = load(b.gates + H + j, n), dz = taken * fresh * z * (1.0f - z);
+        a *= z;
+        store(b.gates_out + H + j, dz, n);
+        store(b.gates_out + j, a, n);
+        a += dz;
+        store(b.kept + j, a, n);
+      } else {
+        store(b.gates_out + j, a, n);
+      }
+      store(b.recurrent + j, a, n);
+      store(b.dh + j, d, n);
+    });
+  }
+};
+
+// h is the position y of the oscillators and c their velocity z. Keeps the force, and as extra z. The options are Δt,
+// Δt γ and 1 - Δt ε; they are not learnt.
+struct CoRnn : RecurrentCell {
+  static constexpr int GATES = 1;
+  static constexpr bool READS_CELL = true;
+  static constexpr int extra(int H) { return H; }
+  static constexpr int options(int H) { return 3 * H; }
+
+  static void forward(const Forward& f, const Sequence& q) {
+    const int H = f.H;
+    over(H, [&](int j, auto n) {
+      const auto option = [&](int k) { return load(q.options + k * H + j, n); };
+      const Vec force = tanh_of(load(f.gates + j, n) + load(f.recurrent + j, n)), before = load(f.h + j, n);
+      const Vec z = option(2) * load(f.c + j, n) + option(0) * force - option(1) * before, y = before + option(0) * z;
+      store(f.gates + j, force, n);
+      store(f.extra + j, z, n);
+      store(f.c + j, z, n);
+      store(f.h + j, y, n);
+      store(f.y + j, y, n);
+    });
+  }
+
+  static void backward(const Backward& b, const Sequence& q) {
+    const int H = b.H;
+    over(H, [&](int j, auto n) {
+      const auto option = [&](int k) { return load(q.options + k * H + j, n); };
+      const Vec force = load(b.gates + j, n), d = load(b.dh + j, n) + load(b.dy + j, n);
+      const Vec dz = load(b.dc + j, n) + option(0) * d, a = option(0) * dz * (1.0f - force * force);
+      store(b.gates_out + j, a, n);
+      store(b.recurrent + j, a, n);
+      store(b.dh + j, d - option(1) * dz, n);
+      store(b.dc + j, option(2) * dz, n);
+    });
+  }
+};
+
 // Keeps φ. What is kept of the last output by zoneout says which units rest at a step, each of them wholly or not at all.
 struct Clockwork : RecurrentCell {
   static constexpr int GATES = 1;

@@ -5,8 +5,9 @@
 // input, its gradient and the weights' gradients are taken for a whole chunk while what they read is still there.
 // forward.h and backward.h hold the two loops.
 //
-// A cell says what happens between the products (see cells.h). Shapes: x (B,T,D), weight_x (G,D), weight_h (G,H),
-// gates (B,T,G), extra (B,T,E), h (B,H), c (B,C); all of them contiguous.
+// A cell says what happens between the products (see cells.h). Shapes: x (B,T,D), weight_x (G,D), weight_h (Q,P),
+// gates (B,T,G), extra (B,T,E), y (B,T,P), h (B,P), c (B,C); all of them contiguous. Q is G and P is H, the number of
+// units, but for the cells that say otherwise.
 
 #pragma once
 
@@ -15,19 +16,20 @@
 
 extern "C" {
 struct Sequence {
-  int64_t B, T, D, H;
+  int64_t B, T, D, H, P, skip;
   const int64_t* lengths;   // valid steps of each row, or null
   const float* x;
   const float* weight_x;
   const float* bias_x;
   const float* weight_h;
   const float* bias_h;
+  const float* projection;  // from the units to the output, (P,H), or null
   const float* options;     // the cell's own further weights, or null
   const float* update;      // factors of the candidate g, (B,H), or null
   const float* zone_c;      // the share of the last cell and output that is kept, (T,B,H), or null
   const float* zone_h;
   const float* h0;
-  const float* c0;
+  const float* c0;          // the last `skip` states, (B,skip,H), of a cell that reads those
   float* y;
   float* h_last;
   float* c_last;
@@ -44,6 +46,7 @@ struct Gradients {
   float* bias_x;
   float* weight_h;
   float* bias_h;
+  float* projection;
   float* options;
   float* h0;
   float* c0;
@@ -93,14 +96,47 @@ inline int chunk_steps(int T, int rows, int G) {
   return std::min(T, std::max(TILE_ROWS, steps));
 }
 
-// Where the second factor is packed, for a cell of two products: behind the first (H × 2H or its transpose).
-inline size_t second_product(int H) { return Scratch::rounded(static_cast<size_t>(2 * H) * padded(H) + LANES * H); }
-
 inline void pack_share(float* packed, const float* from, int K, int N, ptrdiff_t row_stride, ptrdiff_t column_stride,
                        int thread, int num_threads) {
   for (int p = thread; p < num_panels(N); p += num_threads) {
     pack_panel(packed, from, K, N, row_stride, column_stride, p);
   }
+}
+
+// A right factor (K × N) of the steps; its entry (k, j) lies at from[k * row_stride + j * column_stride].
+struct Factor {
+  const float* from;
+  int K, N;
+  ptrdiff_t row_stride, column_stride;
+
+  Factor transposed() const { return {from, N, K, column_stride, row_stride}; }
+  size_t size() const { return Scratch::rounded(static_cast<size_t>(K) * padded(N)); }
+  void pack(float* packed, int thread, int num_threads) const {
+    pack_share(packed, from, K, N, row_stride, column_stride, thread, num_threads);
+  }
+};
+
+// How many numbers the product with the state gives.
+template <class Cell>
+int recurrent_width(const Sequence& s) {
+  return (Cell::RECURRENT ? Cell::RECURRENT : Cell::GATES) * static_cast<int>(s.H);
+}
+
+// What h is multiplied by, forward.
+template <class Cell>
+Factor first_factor(const Sequence& s) {
+  const int P = s.P, width = Cell::TWO_PRODUCTS ? 2 * P : recurrent_width<Cell>(s);
+  return {s.weight_h, P, width, 1, P};
+}
+
+// What the second product of a step multiplies; empty where there is none.
+template <class Cell>
+Factor second_factor(const Sequence& s) {
+  const int H = s.H, P = s.P, Q = recurrent_width<Cell>(s);
+  if (Cell::TWO_PRODUCTS) return {s.weight_h + static_cast<size_t>(2 * H) * H, H, H, 1, H};
+  if (Cell::READS_CELL || Cell::SKIPS) return {s.weight_h + static_cast<size_t>(Q) * H, H, Q, 1, H};
+  if (Cell::PROJECTED) return {s.projection, H, P, 1, H};
+  return {nullptr, 0, 0, 0, 0};
 }
 
 inline int valid_steps(const Sequence& s, int row) {
@@ -113,4 +149,9 @@ inline int longest(const Sequence& s, Share rows) {
   int steps = 0;
   for (int b = rows.begin; b < rows.end; ++b) steps = std::max(steps, valid_steps(s, b));
   return steps;
+}
+
+// What step t of a row reads of `skip` steps ago.
+inline const float* skipped(const Sequence& s, size_t row, int64_t t) {
+  return t < s.skip ? s.c0 + (row * s.skip + t) * s.H : s.y + (row * s.T + t - s.skip) * s.H;
 }
