@@ -14,13 +14,15 @@ from torch import Tensor, nn
 
 from rnntrain.batch import Batch
 from rnntrain.data.base import Codec, DataSet
-from rnntrain.data.labelled.classes import ClassCodec, TextInputs
+from rnntrain.data.labelled.classes import ClassCodec, SpeltInputs, TextInputs
 from rnntrain.data.labelled.labelled_text import LabelledText
+from rnntrain.data.spelt_words import WORD
 from rnntrain.errors import UserError
 from rnntrain.metrics import Metrics, Picture, Sum, Table
 from rnntrain.models.pooling import PooledLinear, PoolingKind
 from rnntrain.models.sequence import SequenceModel, evaluating
-from rnntrain.ranges import DropoutRate, NonNegativeInt, PositiveFloat
+from rnntrain.models.word_input import CharFeatures, WordInput
+from rnntrain.ranges import DropoutRate, NonNegativeInt, PositiveFloat, PositiveInt
 from rnntrain.tasks.base import Task
 from rnntrain.tasks.class_scores import by_class, class_scores, scores_of
 from rnntrain.tasks.text_baselines import LinearBaseline
@@ -79,6 +81,12 @@ class Classification(Task):
             (balanced: N / (C·N_c), counted on train), or a list in the order of the classes.
         label_smoothing: share of each target that all classes have alike in training, so that no probability is driven
             to 1 (Szegedy et al. 2016, arXiv:1512.00567, section 7); losses on val and test are without it.
+        char_features: of words with their spelling (`data.spelling`): the mean vector of a word's n-grams, a small
+            convolution, an LSTM from both ends of the word, or none.
+        char_size: width of the spelling's features, part of `model.embedding_size`.
+        shape: embed the outward form of such words too: case, digits, a link, a hashtag.
+        once_dropout: rate at which those seen once become `<unk>` in training, so that it is learnt.
+        word_dropout: rate at which any of them does.
         monitor: the metric of the validation split by which the best weights are chosen.
         num_examples: texts of the validation split that are shown with their predictions; 0 for none.
         linear_baseline: fit a linear classifier on n-grams at the end of a run and show it beside the result; texts
@@ -95,12 +103,19 @@ class Classification(Task):
         pooling: PoolingKind = "last",
         class_weights: ClassWeights = "none",
         label_smoothing: DropoutRate = 0.0,
+        char_features: CharFeatures = "ngrams",
+        char_size: PositiveInt = 64,
+        shape: bool = True,
+        once_dropout: DropoutRate = 0.5,
+        word_dropout: DropoutRate = 0.0,
         monitor: Monitor = "loss",
         num_examples: NonNegativeInt = 8,
         linear_baseline: bool = True,
     ) -> None:
         self.pooling: PoolingKind = pooling
         self.class_weights, self.label_smoothing = class_weights, label_smoothing
+        self.char_features, self.char_size, self.shape = char_features, char_size, shape
+        self.once_dropout, self.word_dropout = once_dropout, word_dropout
         self.monitor, self.larger_is_better = monitor, monitor != "loss"
         self.num_examples = num_examples
         self.linear = LinearBaseline() if linear_baseline else None
@@ -109,6 +124,16 @@ class Classification(Task):
         assert isinstance(codec, ClassCodec)
         if isinstance(codec.inputs, TextInputs):
             return nn.Embedding(codec.inputs.vocab_size, size)
+        if isinstance(codec.inputs, SpeltInputs):
+            return WordInput(
+                codec.inputs.words,
+                size,
+                char_features=self.char_features,
+                char_size=self.char_size,
+                shape=self.shape,
+                once_dropout=self.once_dropout,
+                word_dropout=self.word_dropout,
+            )
         return nn.Linear(codec.inputs.num_features, size)
 
     def head(self, codec: Codec, input_size: int) -> nn.Module:
@@ -188,6 +213,8 @@ class Classification(Task):
         if isinstance(codec.inputs, TextInputs) and isinstance(model.input, nn.Embedding):
             tokens = [codec.inputs.decode([token]) for token in range(codec.inputs.vocab_size)]
             found["tokens"] = tokens, model.input.weight
+        if isinstance(codec.inputs, SpeltInputs) and isinstance(model.input, WordInput):
+            found["words"] = codec.inputs.words.words, model.input.word.weight
         return found
 
     def baselines(self, data: DataSet, split: str) -> dict[str, dict[str, float]]:
@@ -286,6 +313,10 @@ def _row(batch: Batch, row: int) -> Batch:
 
 def _shown(batch: Batch, codec: ClassCodec) -> str:
     """Return the one row of a batch as a person reads it, where it can be read."""
+    if isinstance(codec.inputs, SpeltInputs):
+        length = batch.inputs.shape[1] if batch.lengths_B is None else int(batch.lengths_B[0])
+        words = (codec.inputs.words.words[word] for word in batch.inputs[0, :length, WORD].tolist())
+        return f": {' '.join(words)[:SHOWN_LENGTH]}"
     if not isinstance(codec.inputs, TextInputs):
         return ""
     length = batch.inputs.shape[1] if batch.lengths_B is None else int(batch.lengths_B[0])
