@@ -33,6 +33,8 @@ def ordered_batches(lengths_N: np.ndarray, batch_size: int) -> list[np.ndarray]:
 def pad(rows: Sequence[np.ndarray], fill: float = 0) -> tuple[np.ndarray, np.ndarray]:
     """Return rows of one or more dimensions as one array ``[B, T, ...]``, and their lengths."""
     lengths_B = np.array([len(row) for row in rows], np.int64)
+    if len(rows) and lengths_B.min() == lengths_B.max():
+        return np.stack(rows), lengths_B
     padded = np.full((len(rows), int(lengths_B.max(initial=0)), *rows[0].shape[1:]), fill, rows[0].dtype)
     for number, row in enumerate(rows):
         padded[number, : len(row)] = row

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from rnntrain.batch import Batch
 from rnntrain.cells.base import Recurrent, State
 from rnntrain.data.base import Codec
-from rnntrain.data.tagged.tag_codec import FIRST_CHAR
+from rnntrain.data.spelt_words import FIRST_CHAR
 from rnntrain.eager import load_compiler
 from rnntrain.errors import UserError
 from rnntrain.exporting.layers import like, tensors_of

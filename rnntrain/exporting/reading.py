@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from rnntrain.data.tagged.tag_codec import FIRST_CHAR, SHAPES
+from rnntrain.data.spelt_words import FIRST_CHAR, SHAPES
 from rnntrain.errors import UserError
 from rnntrain.models.sequence import SequenceModel
 from rnntrain.models.word_input import WordInput
@@ -100,11 +100,8 @@ def _words(layer: WordInput, rows: tuple[int, int], generator: torch.Generator) 
     def draw(below: int, *more: int, start: int = 0) -> Tensor:
         return torch.randint(start, below, (*rows, *more), generator=generator)
 
-    characters = 2
-    if layer.spelling is not None:
-        embedding = layer.spelling.embedding
-        assert isinstance(embedding, nn.Embedding)
-        characters = embedding.num_embeddings
+    characters = 2 if layer.spelling is None else layer.spelling.num_chars
+    assert isinstance(characters, int)
     counts_BT1 = draw(LONGEST_WORD + 1, 1, start=1)
     chars_BTC = draw(characters, LONGEST_WORD)
     words_BTF = torch.cat([draw(layer.word.num_embeddings, 1), draw(len(SHAPES), 1), counts_BT1, chars_BTC], -1)

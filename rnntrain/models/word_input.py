@@ -1,7 +1,7 @@
-"""The input layer of tagged words: what a word is, how it is spelt, and what it looks like."""
+"""The input layer of words: what a word is, how it is spelt, and what it looks like."""
 
 # B batch, T time, D width, F = 3 + C features of a word, C characters, N = B·T words, E width of a character,
-# H of spelling
+# H of spelling, M characters and marks of a word's ends, G n-grams
 
 from __future__ import annotations
 
@@ -13,14 +13,17 @@ from torch import Tensor, nn
 
 from rnntrain.batch import length_mask
 from rnntrain.cells.lstm import LSTM
-from rnntrain.data.tagged.tag_codec import FIRST_CHAR, NUM_CHARS, SHAPE, SHAPES, UNKNOWN_ID, WORD, TagCodec
+from rnntrain.data.spelt_words import FIRST_CHAR, NUM_CHARS, SHAPE, SHAPES, UNKNOWN_ID, WORD, SpeltWords
 from rnntrain.errors import UserError
 from rnntrain.models.backbone import Bidirectional
 
-CharFeatures = Literal["cnn", "lstm", "none"]
+CharFeatures = Literal["cnn", "lstm", "ngrams", "none"]
 CHAR_EMBEDDING = 32
 KERNEL = 3
 SHAPE_EMBEDDING = 8
+SHORTEST, LONGEST = 2, 5  # n-grams, in characters and marks of a word's ends
+BUCKETS = 1 << 14  # vectors that all n-grams share
+HASH_BASE, HASH_MODULUS = 1_000_003, (1 << 31) - 1
 
 
 class WordInput(nn.Module):
@@ -33,8 +36,8 @@ class WordInput(nn.Module):
         codec: fitted; its features are this module's input.
         size: width D of the output; the word embedding gets what spelling and shape leave.
         char_features: spelling by a convolution over three characters and the maximum over the word (Ma and Hovy
-            2016, arXiv:1603.01354), or by the last states of an LSTM from either end (Lample et al. 2016,
-            arXiv:1603.01360).
+            2016, arXiv:1603.01354), by the last states of an LSTM from either end (Lample et al. 2016,
+            arXiv:1603.01360), or by the mean vector of its n-grams (Bojanowski et al. 2017, arXiv:1607.04606).
         char_size: width of the spelling.
         shape: whether there is an embedding of the shape.
         once_dropout: rate at which words of the training split that occur once become `<unk>`.
@@ -46,7 +49,7 @@ class WordInput(nn.Module):
 
     def __init__(
         self,
-        codec: TagCodec,
+        codec: SpeltWords,
         size: int,
         *,
         char_features: CharFeatures,
@@ -94,6 +97,7 @@ class CharCNN(nn.Module):
 
     def __init__(self, num_chars: int, size: int) -> None:
         super().__init__()
+        self.num_chars = num_chars
         self.embedding = nn.Embedding(num_chars, CHAR_EMBEDDING)
         spread_(self.embedding)
         self.convolution = nn.Conv1d(CHAR_EMBEDDING, size, KERNEL, padding=KERNEL // 2)
@@ -113,6 +117,7 @@ class CharLSTM(nn.Module):
         super().__init__()
         if size % 2:
             raise UserError(f"task.char_size={size}: is shared between two directions; give an even number")
+        self.num_chars = num_chars
         self.embedding = nn.Embedding(num_chars, CHAR_EMBEDDING)
         spread_(self.embedding)
         self.lstm = Bidirectional(LSTM(CHAR_EMBEDDING, size // 2), LSTM(CHAR_EMBEDDING, size // 2))
@@ -122,10 +127,55 @@ class CharLSTM(nn.Module):
         return torch.cat([ahead_NH, back_NH], -1)
 
 
+class CharNgrams(nn.Module):
+    """The mean of vectors of a word's n-grams, of two to five characters with a mark at either end of the word.
+
+    As in fastText (Bojanowski et al. 2017, arXiv:1607.04606, section 3.2) n-grams are hashed into a table, where some
+    share a vector; the word's own is an embedding beside it. The mean, not their sum, so that long words are no louder.
+    """
+
+    def __init__(self, num_chars: int, size: int) -> None:
+        super().__init__()
+        self.num_chars = num_chars
+        self.embedding = nn.Embedding(BUCKETS + 1, size, padding_idx=0)
+        spread_(self.embedding)
+        with torch.no_grad():
+            self.embedding.weight[0] = 0
+
+    def forward(self, chars_NC: Tensor, counts_N: Tensor) -> Tensor:
+        ngrams_NG = hashed_ngrams(chars_NC, counts_N, self.num_chars)
+        total_NH: Tensor = self.embedding(ngrams_NG).sum(1)
+        return total_NH / (ngrams_NG > 0).sum(1).clamp(min=1)[:, None]
+
+
+def hashed_ngrams(chars_NC: Tensor, counts_N: Tensor, num_chars: int) -> Tensor:
+    """Return the places of each word's n-grams in the table, ``[N, G]``, 0 where a shorter word has none.
+
+    Of an n-gram c_1 … c_n with h = Σ c_i · b^(n-i) modulo the prime p = 2^31 - 1, the place is h² + h modulo p, modulo
+    the size of the table: without the square, n-grams that differ in few characters would lie close.
+    """
+    chars_NC = F.pad(chars_NC, (0, LONGEST - 1))  # the longest n-gram has a place whatever the words
+    at_C = torch.arange(chars_NC.shape[1], device=chars_NC.device)
+    end_NM = torch.where(at_C == counts_N[:, None], num_chars + 1, chars_NC)
+    marked_NM = F.pad(end_NM, (1, 0), value=num_chars) + 1
+    places = []
+    for size in range(SHORTEST, LONGEST + 1):
+        number = marked_NM.shape[1] - size + 1
+        hash_NG = marked_NM[:, :number]
+        for place in range(1, size):
+            hash_NG = (hash_NG * HASH_BASE + marked_NM[:, place : place + number]) % HASH_MODULUS
+        inside_NG = (at_C[:number] < counts_N[:, None] + 3 - size) & (counts_N[:, None] > 0)
+        mixed_NG = (hash_NG * hash_NG + hash_NG) % HASH_MODULUS  # below 2^63, as a whole
+        places.append(torch.where(inside_NG, mixed_NG % BUCKETS + 1, 0))
+    return torch.cat(places, 1)
+
+
 def _spelling(kind: CharFeatures, num_chars: int, size: int) -> nn.Module | None:
     if kind == "none":
         return None
-    return CharCNN(num_chars, size) if kind == "cnn" else CharLSTM(num_chars, size)
+    kinds = {"cnn": CharCNN, "lstm": CharLSTM, "ngrams": CharNgrams}
+    spelling: nn.Module = kinds[kind](num_chars, size)
+    return spelling
 
 
 @torch.no_grad()

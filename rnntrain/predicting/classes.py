@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from rnntrain.batch import Batch
-from rnntrain.data.labelled.classes import ClassCodec, TextInputs
+from rnntrain.data.labelled.classes import ClassCodec, SpeltInputs, TextInputs
 from rnntrain.data.labelled.tables import as_label
 from rnntrain.data.numbers.sequences import StepClassesCodec
 from rnntrain.errors import UserError, closest
@@ -43,6 +43,8 @@ class ClassPredictor(EncodingPredictor):
         if isinstance(inputs, TextInputs):
             longest = f"; what follows the first {inputs.max_length:,} is not read" if inputs.max_length else ""
             limits.append(f"It reads by {inputs.text.unit}, {inputs.vocab_size:,} entries{longest}.")
+        if isinstance(inputs, SpeltInputs):
+            limits.append(f"It knows {inputs.vocab_size:,} words of its training data; it judges others by their form.")
         return [*limits, *sound_limits(inputs), "Its probabilities have not been calibrated."]
 
     def said(self, record: Record) -> str:

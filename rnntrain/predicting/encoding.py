@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from rnntrain.data.labelled.classes import FeatureInputs, TextInputs
+from rnntrain.data.labelled.classes import FeatureInputs, SpeltInputs, TextInputs
 from rnntrain.data.memory.pixel_digits import reading_order
 from rnntrain.data.numbers.sequences import SymbolInputs
 from rnntrain.data.speech.frontend import Frontend
@@ -44,11 +44,11 @@ class Encoder(ABC):
 
 
 class TextEncoder(Encoder):
-    """Texts, by the vocabulary of a run."""
+    """Texts, by the vocabulary of a run; of spelt words, each a row of features."""
 
     kind: Kind = "text"
 
-    def __init__(self, inputs: TextInputs) -> None:
+    def __init__(self, inputs: TextInputs | SpeltInputs) -> None:
         self.inputs = inputs
 
     def __call__(self, raw: Any, where: str) -> Encoded:
@@ -150,7 +150,7 @@ def encoder_of(inputs: Any, reading: Mapping[str, Any]) -> Encoder:
         reading: how the run read its own files; `resample` and `stereo` are taken from it for sound, and `permuted`
             for images whose pixels are read in disorder.
     """
-    if isinstance(inputs, TextInputs):
+    if isinstance(inputs, TextInputs | SpeltInputs):
         return TextEncoder(inputs)
     if isinstance(inputs, Frontend):
         return SoundEncoder(inputs, bool(reading.get("resample", False)), reading.get("stereo", "refuse"))

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from rnntrain.batch import Batch
+from rnntrain.data.spelt_words import of_one_width
 from rnntrain.data.tagged.bio import spans_of, tokens_with_spans
-from rnntrain.data.tagged.tag_codec import FIRST_CHAR, NUM_CHARS, TagCodec
+from rnntrain.data.tagged.tag_codec import TagCodec
 from rnntrain.errors import UserError, closest
 from rnntrain.models.sequence import SequenceModel
 from rnntrain.models.tag_head import TagScores
@@ -63,8 +64,8 @@ class TagPredictor(Predictor):
         return np.zeros(len(example.inputs), np.int64)
 
     def batch(self, examples: Sequence[Example]) -> Batch:
-        widest = max((int(each.inputs[:, NUM_CHARS].max(initial=0)) for each in examples), default=0)
-        return super().batch([each._replace(inputs=_as_wide(each.inputs, FIRST_CHAR + widest)) for each in examples])
+        widened = of_one_width([each.inputs for each in examples])
+        return super().batch([each._replace(inputs=its) for each, its in zip(examples, widened, strict=True)])
 
     def limits(self) -> list[str]:
         kinds = self.codec.types if self.codec.marks_spans else self.codec.tags
@@ -97,10 +98,3 @@ class TagPredictor(Predictor):
 def tokens_of(text: str) -> list[str]:
     """Return the tokens of running text."""
     return _TOKEN.findall(text)
-
-
-def _as_wide(features_TF: np.ndarray, width: int) -> np.ndarray:
-    wide_TF = np.zeros((len(features_TF), width), features_TF.dtype)
-    kept = min(width, features_TF.shape[1])
-    wide_TF[:, :kept] = features_TF[:, :kept]
-    return wide_TF

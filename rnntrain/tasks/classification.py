@@ -14,13 +14,15 @@ from torch import Tensor, nn
 
 from rnntrain.batch import Batch
 from rnntrain.data.base import Codec, DataSet
-from rnntrain.data.labelled.classes import ClassCodec, TextInputs
+from rnntrain.data.labelled.classes import ClassCodec, SpeltInputs, TextInputs
 from rnntrain.data.labelled.labelled_text import LabelledText
+from rnntrain.data.spelt_words import WORD
 from rnntrain.errors import UserError
 from rnntrain.metrics import Metrics, Picture, Sum, Table
 from rnntrain.models.pooling import PooledLinear, PoolingKind
 from rnntrain.models.sequence import SequenceModel, evaluating
-from rnntrain.ranges import NonNegativeInt, PositiveFloat
+from rnntrain.models.word_input import CharFeatures, WordInput
+from rnntrain.ranges import DropoutRate, NonNegativeInt, PositiveFloat, PositiveInt
 from rnntrain.tasks.base import Task
 from rnntrain.tasks.class_scores import by_class, class_scores, scores_of
 from rnntrain.tasks.text_baselines import LinearBaseline
@@ -34,25 +36,36 @@ SHOWN_LENGTH = 100  # characters of a text in the examples
 
 
 class ClassLogits(NamedTuple):
-    """The output: ``logits_BC``, and what each class weighs in the loss (None where all weigh 1)."""
+    """The output: ``logits_BC``, and for the loss what each class weighs (None: 1) and how smooth targets are."""
 
     logits_BC: Tensor
     weight_C: Tensor | None
+    label_smoothing: float = 0.0
 
 
 class ClassificationHead(PooledLinear):
-    """Pooling, then one logit a class; keeps the class weights, which are the codec's and no parameters."""
+    """Pooling, then one logit a class; keeps the class weights, which are the codec's and no parameters.
+
+    Targets are smoothed in training alone, so that the loss of an evaluation means the same whatever the smoothing.
+    """
 
     weight_C: Tensor | None
 
     def __init__(
-        self, input_size: int, num_classes: int, pooling: PoolingKind = "last", weight_C: Tensor | None = None
+        self,
+        input_size: int,
+        num_classes: int,
+        pooling: PoolingKind = "last",
+        weight_C: Tensor | None = None,
+        label_smoothing: float = 0.0,
     ) -> None:
         super().__init__(input_size, num_classes, pooling)
         self.register_buffer("weight_C", weight_C, persistent=False)
+        self.label_smoothing = label_smoothing
 
     def forward(self, y_BTH: Tensor, batch: Batch) -> ClassLogits:  # type: ignore[override]
-        return ClassLogits(super().forward(y_BTH, batch), self.weight_C)
+        smoothing = self.label_smoothing if self.training else 0.0
+        return ClassLogits(super().forward(y_BTH, batch), self.weight_C, smoothing)
 
 
 class Classification(Task):
@@ -66,6 +79,14 @@ class Classification(Task):
             what attention picks.
         class_weights: what errors on each class cost: all the same (none), as much for each class as a whole
             (balanced: N / (C·N_c), counted on train), or a list in the order of the classes.
+        label_smoothing: share of each target that all classes have alike in training, so that no probability is driven
+            to 1 (Szegedy et al. 2016, arXiv:1512.00567, section 7); losses on val and test are without it.
+        char_features: of words with their spelling (`data.spelling`): the mean vector of a word's n-grams, a small
+            convolution, an LSTM from both ends of the word, or none.
+        char_size: width of the spelling's features, part of `model.embedding_size`.
+        shape: embed the outward form of such words too: case, digits, a link, a hashtag.
+        once_dropout: rate at which those seen once become `<unk>` in training, so that it is learnt.
+        word_dropout: rate at which any of them does.
         monitor: the metric of the validation split by which the best weights are chosen.
         num_examples: texts of the validation split that are shown with their predictions; 0 for none.
         linear_baseline: fit a linear classifier on n-grams at the end of a run and show it beside the result; texts
@@ -81,12 +102,20 @@ class Classification(Task):
         self,
         pooling: PoolingKind = "last",
         class_weights: ClassWeights = "none",
+        label_smoothing: DropoutRate = 0.0,
+        char_features: CharFeatures = "ngrams",
+        char_size: PositiveInt = 64,
+        shape: bool = True,
+        once_dropout: DropoutRate = 0.5,
+        word_dropout: DropoutRate = 0.0,
         monitor: Monitor = "loss",
         num_examples: NonNegativeInt = 8,
         linear_baseline: bool = True,
     ) -> None:
         self.pooling: PoolingKind = pooling
-        self.class_weights = class_weights
+        self.class_weights, self.label_smoothing = class_weights, label_smoothing
+        self.char_features, self.char_size, self.shape = char_features, char_size, shape
+        self.once_dropout, self.word_dropout = once_dropout, word_dropout
         self.monitor, self.larger_is_better = monitor, monitor != "loss"
         self.num_examples = num_examples
         self.linear = LinearBaseline() if linear_baseline else None
@@ -95,11 +124,23 @@ class Classification(Task):
         assert isinstance(codec, ClassCodec)
         if isinstance(codec.inputs, TextInputs):
             return nn.Embedding(codec.inputs.vocab_size, size)
+        if isinstance(codec.inputs, SpeltInputs):
+            return WordInput(
+                codec.inputs.words,
+                size,
+                char_features=self.char_features,
+                char_size=self.char_size,
+                shape=self.shape,
+                once_dropout=self.once_dropout,
+                word_dropout=self.word_dropout,
+            )
         return nn.Linear(codec.inputs.num_features, size)
 
     def head(self, codec: Codec, input_size: int) -> nn.Module:
         assert isinstance(codec, ClassCodec)
-        return ClassificationHead(input_size, codec.num_classes, self.pooling, self._weight_C(codec))
+        return ClassificationHead(
+            input_size, codec.num_classes, self.pooling, self._weight_C(codec), self.label_smoothing
+        )
 
     def _weight_C(self, codec: ClassCodec) -> Tensor | None:
         if self.class_weights == "none":
@@ -115,7 +156,7 @@ class Classification(Task):
         return torch.tensor(self.class_weights)
 
     def loss(self, output: ClassLogits, batch: Batch) -> tuple[Tensor, Tensor]:
-        logits_BC, weight_C = output
+        logits_BC, weight_C, smoothing = output
         exact_BC = logits_BC.to(torch.promote_types(logits_BC.dtype, torch.float32))
         targets_B = batch.targets
         if weight_C is None:
@@ -123,7 +164,8 @@ class Classification(Task):
         else:
             weight_C = weight_C.to(exact_BC.dtype)
             count = weight_C[targets_B].sum()
-        return F.cross_entropy(exact_BC, targets_B, weight_C, reduction="sum"), count
+        nats = F.cross_entropy(exact_BC, targets_B, weight_C, reduction="sum", label_smoothing=smoothing)
+        return nats, count
 
     def metrics(self, codec: Codec) -> Metrics:
         assert isinstance(codec, ClassCodec)
@@ -171,6 +213,8 @@ class Classification(Task):
         if isinstance(codec.inputs, TextInputs) and isinstance(model.input, nn.Embedding):
             tokens = [codec.inputs.decode([token]) for token in range(codec.inputs.vocab_size)]
             found["tokens"] = tokens, model.input.weight
+        if isinstance(codec.inputs, SpeltInputs) and isinstance(model.input, WordInput):
+            found["words"] = codec.inputs.words.words, model.input.word.weight
         return found
 
     def baselines(self, data: DataSet, split: str) -> dict[str, dict[str, float]]:
@@ -214,7 +258,7 @@ class ClassMetrics(Metrics):
         return {"loss": self._loss.value() / self._count.value(), **class_scores(self._confusion_CC(), self._names)}
 
     def rows(self, output: ClassLogits, batch: Batch) -> dict[str, Tensor]:
-        logits_BC, weight_C = output
+        logits_BC, weight_C, _ = output
         targets_B, predicted_B = batch.targets, logits_BC.argmax(-1)
         nats_B = F.cross_entropy(logits_BC.float(), targets_B, weight_C, reduction="none")
         # One number a class, and small ones: there may be many classes, and many rows.
@@ -269,6 +313,10 @@ def _row(batch: Batch, row: int) -> Batch:
 
 def _shown(batch: Batch, codec: ClassCodec) -> str:
     """Return the one row of a batch as a person reads it, where it can be read."""
+    if isinstance(codec.inputs, SpeltInputs):
+        length = batch.inputs.shape[1] if batch.lengths_B is None else int(batch.lengths_B[0])
+        words = (codec.inputs.words.words[word] for word in batch.inputs[0, :length, WORD].tolist())
+        return f": {' '.join(words)[:SHOWN_LENGTH]}"
     if not isinstance(codec.inputs, TextInputs):
         return ""
     length = batch.inputs.shape[1] if batch.lengths_B is None else int(batch.lengths_B[0])

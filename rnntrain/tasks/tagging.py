@@ -15,9 +15,10 @@ from torch import Tensor, nn
 
 from rnntrain.batch import Batch
 from rnntrain.data.base import Codec, DataSet
+from rnntrain.data.spelt_words import WORD, normalise
 from rnntrain.data.tagged.bio import OUTSIDE, has_ends, may_follow, tokens_with_spans
 from rnntrain.data.tagged.columns import Columns
-from rnntrain.data.tagged.tag_codec import WORD, TagCodec, normalise
+from rnntrain.data.tagged.tag_codec import TagCodec
 from rnntrain.data.tagged.vectors import read_vectors
 from rnntrain.errors import UserError
 from rnntrain.metrics import Metrics, Picture
@@ -43,7 +44,8 @@ class Tagging(Task):
         span_bias: added to the score of every tag but O in decoding, where tags mark spans: more of them are found,
             and more in vain. Names of new kinds of text are missed more often than made up, so F1 may gain much;
             choose it on validation.
-        char_features: spelling by a small convolution, an LSTM from both ends of the word, or none.
+        char_features: spelling by a small convolution, an LSTM from both ends of the word, the mean vector of its
+            n-grams, or none.
         char_size: width of the spelling's features, part of `model.embedding_size`.
         shape: embed a word's outward form too: case, digits, a link, a hashtag.
         once_dropout: rate at which words seen once become `<unk>` in training, so that it is learnt.

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from rnntrain.data.labelled.classes import ClassCodec
-from rnntrain.data.memory.pixel_digits import PixelDigits
+from rnntrain.data.memory.pixel_digits import PixelDigits, moved
 from rnntrain.data.numbers.arrays import Arrays
 from rnntrain.data.numbers.sequences import NumbersCodec, StepClassesCodec
 from rnntrain.data.places import SHIPPED
@@ -287,3 +287,25 @@ def test_training_images_are_shifted_as_a_whole(permuted: bool) -> None:
     assert torch.equal(test, next(plain.eval_batches("test")).inputs[..., 0])
     again = next(data.train_batches(0, 1)).inputs
     assert not torch.equal(again.sort(0).values, next(data.train_batches(0, 0)).inputs.sort(0).values)
+
+
+@pytest.mark.parametrize("permuted", [False, True])
+def test_training_images_are_turned_and_stretched(permuted: bool) -> None:
+    """A quarter turn is the extreme of an angle; half the size leaves paper round the image."""
+    image_YX = np.arange(64, dtype=np.float32).reshape(1, 8, 8) + 1
+    middle = np.full((1, 5), 0.5)
+    np.testing.assert_array_equal(moved(image_YX, middle, 3, 45, 0.5, np.zeros(1)), image_YX)
+    turned = moved(image_YX, np.array([[0.5, 0.5, 1.0, 0.5, 0.5]]), 0, 90, 0, np.zeros(1))
+    np.testing.assert_allclose(turned[0], np.rot90(image_YX[0]), atol=1e-4)
+    small = moved(image_YX, np.array([[0.5, 0.5, 0.5, 0.0, 0.0]]), 0, 0, 0.5, np.zeros(1))[0]
+    assert (small[[0, 7]] == 0).all()
+    np.testing.assert_allclose(small[2:6, 2:6], image_YX[0].reshape(4, 2, 4, 2).mean((1, 3)), rtol=1e-6)
+    data = PixelDigits(permuted=permuted, rotate=15, zoom=0.2, batch_size=2000)
+    data.load()
+    plain = PixelDigits(permuted=permuted, batch_size=2000)
+    plain.load()
+    seen, still = (next(each.train_batches(0, 0)).inputs for each in (data, plain))
+    assert seen.dtype == still.dtype
+    assert 0.1 < (seen - still).abs().mean() < 0.5
+    assert torch.equal(next(data.eval_batches("val")).inputs, next(plain.eval_batches("val")).inputs)
+    assert torch.equal(next(data.train_batches(0, 0, 0)).inputs, seen)

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 import torch
 
+from rnntrain.data.spelt_words import FIRST_CHAR, NUM_CHARS, SHAPE, SHAPES, UNKNOWN_ID, WORD, shape_of
 from rnntrain.data.tagged.columns import Columns
-from rnntrain.data.tagged.tag_codec import FIRST_CHAR, NUM_CHARS, SHAPE, SHAPES, UNKNOWN_ID, WORD, TagCodec, shape_of
+from rnntrain.data.tagged.tag_codec import TagCodec
 from rnntrain.errors import UserError
 
 TEXT = """Barack B-person

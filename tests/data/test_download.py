@@ -106,9 +106,21 @@ def test_a_wrong_checksum_leaves_nothing(shelf: Shelf, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_file_of_another_size_is_not_even_read(shelf: Shelf, tmp_path: Path) -> None:
-    assert "200,000 bytes where 5 were expected" in refused(shelf, tmp_path, Expected(SHA256, 5))
+def test_a_file_of_another_size_is_not_even_read_where_no_checksum_can_decide(shelf: Shelf, tmp_path: Path) -> None:
+    assert "200,000 bytes where 5 were expected" in refused(shelf, tmp_path, Expected(None, 5))
     assert not parts(tmp_path)
+
+
+@pytest.mark.parametrize("size", [5, 199_999, 200_001, 10**9])
+def test_the_checksum_decides_over_a_size_that_is_wrong(
+    shelf: Shelf, tmp_path: Path, capsys: pytest.CaptureFixture[str], size: int
+) -> None:
+    """The size in a list may be wrong where its checksum is right; it is said, and nothing else comes of it."""
+    shelf.cut_after = [70_000, None]
+    assert fetch(shelf, tmp_path, Expected(SHA256, size)).read_bytes() == CONTENT
+    said = capsys.readouterr().err
+    assert f"200,000 bytes where {size:,} were expected; its checksum will decide" in said
+    assert SHA256 in refused(shelf, tmp_path / "other", Expected("0" * 64, size))
 
 
 def test_a_server_that_sends_without_end_is_stopped(shelf: Shelf, tmp_path: Path) -> None:

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 import torch
 
-from rnntrain.data.labelled.classes import ClassCodec
+from rnntrain.data.labelled.classes import ClassCodec, SpeltInputs
 from rnntrain.data.labelled.labelled_text import LabelledText
 from rnntrain.data.places import SHIPPED
+from rnntrain.data.spelt_words import NUM_CHARS, SHAPE, SHAPES, UNKNOWN_ID, WORD
 from rnntrain.errors import UserError
 
 TEXTS = [f"{'good' if number % 3 else 'bad'} thing number {number}" for number in range(60)]
@@ -294,3 +295,65 @@ def test_another_codec_is_refused(tmp_path: Path) -> None:
         LabelledText(str(tmp_path / "a.csv")).load(data.codec)
     with pytest.raises(UserError, match="reads no labelled text"):
         LabelledText(str(tmp_path / "a.csv")).load(data.codec.inputs.text)
+
+
+# -- words with their spelling ---
+
+
+def spelt(folder: Path, **options: Any) -> LabelledText:
+    return loaded(file_of(folder, csv_of()), spelling=True, **options)
+
+
+def test_spelt_words_come_with_their_characters(tmp_path: Path) -> None:
+    data = spelt(tmp_path, lowercase=True, digits=True)
+    inputs = data.codec.inputs
+    assert isinstance(inputs, SpeltInputs)
+    for split in data.splits:
+        texts, _ = data.texts(split)
+        batch = next(data.eval_batches(split))
+        for row_TF, text in zip(batch.inputs.numpy(), (texts[n] for n in order_of(data, split)), strict=False):
+            wanted_TF = inputs.encode(text)
+            np.testing.assert_array_equal(row_TF[: len(wanted_TF), : wanted_TF.shape[1]], wanted_TF)
+            assert not row_TF[len(wanted_TF) :].any()
+    known, number, unknown = inputs.encode("THING 77 thingy")
+    assert inputs.words.words[known[WORD]] == "thing"
+    assert inputs.words.words[number[WORD]] == "00"
+    assert SHAPES[known[SHAPE]] == "upper"
+    assert unknown[WORD] == UNKNOWN_ID
+    assert unknown[NUM_CHARS] == 6
+    again = ClassCodec.from_state(json.loads(json.dumps(data.codec.state_dict())))
+    assert isinstance(again.inputs, SpeltInputs)
+    np.testing.assert_array_equal(again.inputs.encode("A thing, 77!"), inputs.encode("A thing, 77!"))
+
+
+def order_of(data: LabelledText, split: str) -> list[int]:
+    return list(np.argsort(data.lengths(split), kind="stable")[: data.eval_batch_size])
+
+
+def test_spelt_words_are_cut_and_may_be_none(tmp_path: Path) -> None:
+    data = spelt(tmp_path, max_length=2)
+    assert max(data.lengths("train")) == 2
+    texts = ["", *(f"w{number}" for number in range(59))]
+    empty = loaded(file_of(tmp_path, csv_of(texts=texts), "b.csv"), spelling=True, batch_size=1)
+    shapes = {batch.inputs.shape[1] for split in empty.splits for batch in empty.eval_batches(split)}
+    assert shapes == {1}
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"spelling": True, "unit": "char"}, "data.spelling=true is for words, not data.unit=char"),
+        ({"digits": True}, "set data.spelling=true"),
+    ],
+)
+def test_spelling_is_of_words(tmp_path: Path, options: dict[str, Any], said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        loaded(file_of(tmp_path, csv_of()), **options)
+
+
+def test_a_model_of_spelt_words_is_given_no_others(tmp_path: Path) -> None:
+    plain, spelling = loaded(file_of(tmp_path, csv_of())), spelt(tmp_path)
+    with pytest.raises(UserError, match=r"set data\.spelling=true"):
+        plain.load(spelling.codec)
+    with pytest.raises(UserError, match=r"set data\.spelling=false"):
+        spelling.load(plain.codec)

@@ -157,12 +157,19 @@ def audio_classification(folder: Path) -> Case:
     return case_of(folder, task, data, initial_loss=math.log(3), overfit_loss=0.1)
 
 
-def classification(folder: Path, task: dict[str, Any] | None = None, changes: dict[str, Any] | None = None) -> Case:
+def classification(
+    folder: Path,
+    task: dict[str, Any] | None = None,
+    changes: dict[str, Any] | None = None,
+    reading: dict[str, Any] | None = None,
+    between: str = "",
+) -> Case:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "texts.csv"
     kinds = {"even": "abc", "odd": "cde", "none": "xyz"}
     rows = [(name, signs[i % 3] * (1 + i % 7) + signs[(i * i) % 3]) for i in range(20) for name, signs in kinds.items()]
-    path.write_text("label,text\n" + "".join(f"{label},{text}\n" for label, text in rows), encoding="utf-8")
+    lines = "".join(f"{label},{between.join(text)}\n" for label, text in rows)
+    path.write_text(f"label,text\n{lines}", encoding="utf-8")
     section = {"_target_": "rnntrain.tasks.classification.Classification", "linear_baseline": False, **(task or {})}
     data = {
         "_target_": "rnntrain.data.labelled.labelled_text.LabelledText",
@@ -170,8 +177,14 @@ def classification(folder: Path, task: dict[str, Any] | None = None, changes: di
         "unit": "char",
         "batch_size": 16,
     }
-    data |= {"split_seed": 1, "min_count": 1}
+    data |= {"split_seed": 1, "min_count": 1} | (reading or {})
     return case_of(folder, section, data, changes, initial_loss=math.log(3), overfit_loss=0.05)
+
+
+def classification_spelt(folder: Path) -> Case:
+    task = {"pooling": "max", "char_size": 20, "once_dropout": 0.0}
+    changes = {"model.bidirectional": True, "model.embedding_size": 36}
+    return classification(folder, task, changes, {"unit": "word", "spelling": True}, " ")
 
 
 def classification_weighted(folder: Path) -> Case:
@@ -268,6 +281,7 @@ TASKS: dict[str, Callable[[Path], Case]] = {
     "ctc": ctc,
     "audio_classification": audio_classification,
     "classification": classification,
+    "classification_spelt": classification_spelt,
     "classification_weighted": classification_weighted,
     "regression": regression,
     "step_regression": step_regression,

@@ -121,6 +121,16 @@ def test_weights_can_be_given_one_by_one(tmp_path: Path) -> None:
         experiment(tmp_path, {"class_weights": [1.0, 2.0]})
 
 
+def test_targets_are_smoothed_in_training_alone(tmp_path: Path) -> None:
+    made = experiment(tmp_path, {"label_smoothing": 0.2})
+    batch = next(made.data.train_batches(0, 0))
+    for training, smoothing in ((True, 0.2), (False, 0.0)):
+        output, _ = made.model.train(training)(batch)
+        loss_sum, count = made.task.loss(output, batch)
+        wanted = F.cross_entropy(output.logits_BC, batch.targets, label_smoothing=smoothing)
+        torch.testing.assert_close(loss_sum / count, wanted)
+
+
 # -- learning, showing, comparing ---
 
 

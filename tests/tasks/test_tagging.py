@@ -15,8 +15,9 @@ from training import make_config
 from rnntrain import commands, using
 from rnntrain.batch import Batch
 from rnntrain.build import Experiment, build, build_model
+from rnntrain.data.spelt_words import FIRST_CHAR, NUM_CHARS, SHAPE, UNKNOWN_ID, WORD
 from rnntrain.data.tagged.bio import first_violation
-from rnntrain.data.tagged.tag_codec import FIRST_CHAR, NUM_CHARS, SHAPE, UNKNOWN_ID, WORD, TagCodec
+from rnntrain.data.tagged.tag_codec import TagCodec
 from rnntrain.errors import UserError
 from rnntrain.models.tag_head import TagHead, TagScores
 from rnntrain.models.word_input import WordInput
@@ -205,7 +206,7 @@ def words(codec: TagCodec, *tokens: str) -> torch.Tensor:
 SENTENCES = [(["often", "often", "once", "Twice", "Twice"], ["O", "O", "B-x", "O", "O"])]
 
 
-@pytest.mark.parametrize("char_features", ["cnn", "lstm", "none"])
+@pytest.mark.parametrize("char_features", ["cnn", "lstm", "ngrams", "none"])
 @pytest.mark.parametrize("shape", [True, False])
 def test_width_is_that_asked_for(char_features: str, shape: bool) -> None:
     codec = TagCodec.fit(SENTENCES)
@@ -213,7 +214,7 @@ def test_width_is_that_asked_for(char_features: str, shape: bool) -> None:
     assert layer(words(codec, "often", "x")).shape == (1, 2, 40)
 
 
-@pytest.mark.parametrize("char_features", ["cnn", "lstm"])
+@pytest.mark.parametrize("char_features", ["cnn", "lstm", "ngrams"])
 def test_spelling_does_not_depend_on_longer_neighbours(char_features: str) -> None:
     """Nor on what stands beyond a word's last character, which its number of characters tells."""
     codec = TagCodec.fit(SENTENCES)

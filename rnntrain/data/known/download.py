@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import ssl
+import sys
 import time
 import urllib.error
 import urllib.parse
@@ -40,13 +41,17 @@ class Expected:
 
     Attributes:
         sha256: in hexadecimal digits; without it, whoever calls verifies what is in the file.
-        size: in bytes.
+        size: in bytes; where there is a checksum, that alone decides, and another size is only said.
         git_blob: the id of the file in git, where no SHA-256 is known.
     """
 
     sha256: str | None = None
     size: int | None = None
     git_blob: str | None = None
+
+    @property
+    def has_checksum(self) -> bool:
+        return self.sha256 is not None or self.git_blob is not None
 
     def check(self, path: Path, where: str) -> None:
         """Raise UserError if the file is another one; `where` names it in the message."""
@@ -177,8 +182,9 @@ def _fetch(url: str, part: Path, expected: Expected, quiet: bool) -> None:
 
 def _fetch_rest(url: str, part: Path, have: int, expected: Expected, bar: Any) -> bool:
     """Append what the server has beyond `have` bytes; say whether the file is whole now."""
-    if expected.size is not None and have >= expected.size:
-        return True  # the checksum decides
+    over = expected.size is not None and have > expected.size
+    if have == expected.size or (over and not expected.has_checksum):
+        return True
     headers = {"User-Agent": "rnntrain", "Accept-Encoding": "identity"}
     if have:
         headers["Range"] = f"bytes={have}-"
@@ -205,7 +211,7 @@ def _fetch_rest(url: str, part: Path, have: int, expected: Expected, bar: Any) -
         with part.open("r+b" if start else "wb") as file:
             file.seek(start)
             file.truncate()
-            end = _copy(answer, file, start, expected.size or total or MOST_BYTES, bar, url)
+            end = _copy(answer, file, start, total or expected.size or MOST_BYTES, bar, url)
         return total is None or end == total
 
 
@@ -227,10 +233,12 @@ def _extent(answer: Any, have: int) -> tuple[int, int | None]:
 
 def _check_size(url: str, total: int | None, expected: Expected) -> None:
     if total is not None and expected.size is not None and total != expected.size:
-        raise UserError(
-            f"{url}: {total:,} bytes where {expected.size:,} were expected: the file there has changed; get it by hand "
-            "and put it in place if you trust it"
-        )
+        differs = f"{url}: {total:,} bytes where {expected.size:,} were expected"
+        if not expected.has_checksum:
+            raise UserError(
+                f"{differs}: the file there has changed; get it by hand and put it in place if you trust it"
+            )
+        print(f"rnntrain: warning: {differs}; its checksum will decide", file=sys.stderr, flush=True)
     if total is not None and total > MOST_BYTES:
         raise UserError(f"{url}: {_megabytes(total)} are more than is fetched; get it by hand")
 

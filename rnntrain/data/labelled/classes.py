@@ -14,6 +14,7 @@ import numpy as np
 from rnntrain.data.base import Codec
 from rnntrain.data.codecs import TextCodec, text_codec_from_state
 from rnntrain.data.speech.frontend import Frontend
+from rnntrain.data.spelt_words import SpeltWords
 from rnntrain.errors import UserError
 
 # A run of letters, digits and underscores, or one sign.
@@ -68,6 +69,52 @@ class TextInputs(Codec):
         return cls(text_codec_from_state(state.get("text", {})), bool(flags[0]), bool(flags[1]), longest)
 
 
+class SpeltInputs(Codec):
+    """Text as words with their characters and outward form, which the vocabulary leaves as they are.
+
+    Args:
+        words: the vocabulary and the characters.
+        split_punctuation: words and signs are apart.
+        max_length: words beyond so many are cut off; None for no limit.
+    """
+
+    def __init__(self, words: SpeltWords, split_punctuation: bool = True, max_length: int | None = None) -> None:
+        self.words = words
+        self.split_punctuation, self.max_length = split_punctuation, max_length
+
+    @property
+    def vocab_size(self) -> int:
+        return len(self.words.words)
+
+    def tokens(self, text: str) -> list[str]:
+        """Return the words of a text that are read."""
+        return tokens_of(text, self.split_punctuation)[: self.max_length]
+
+    def encode(self, text: str) -> np.ndarray:
+        """Return the features of one text's words, ``[T, F]``; see `SpeltWords`."""
+        return self.words.encode(self.tokens(text))
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "kind": "spelt",
+            "words": self.words.state_dict(),
+            "split_punctuation": self.split_punctuation,
+            "max_length": self.max_length,
+        }
+
+    @classmethod
+    def from_state(cls, state: dict[str, Any]) -> SpeltInputs:
+        split, longest, words = state.get("split_punctuation"), state.get("max_length"), state.get("words")
+        if not isinstance(split, bool) or not (longest is None or _is_count(longest, 1)) or not isinstance(words, dict):
+            raise damaged("`split_punctuation` must be true or false, `max_length` a number or null, beside `words`")
+        return cls(SpeltWords.from_state(words), split, longest)
+
+
+def tokens_of(text: str, split_punctuation: bool) -> list[str]:
+    """Return the words of a text."""
+    return prepare(text, False, split_punctuation).split()
+
+
 def prepare(text: str, lowercase: bool, split_punctuation: bool) -> str:
     """Return the text as its vocabulary is fitted on it and applied to it."""
     text = text.lower() if lowercase else text
@@ -113,7 +160,7 @@ class FeatureInputs(Codec):
         return cls(mean, scale)
 
 
-Inputs: TypeAlias = TextInputs | FeatureInputs | Frontend
+Inputs: TypeAlias = TextInputs | SpeltInputs | FeatureInputs | Frontend
 
 
 class ClassCodec(Codec):
@@ -157,11 +204,13 @@ class ClassCodec(Codec):
         kind = inputs.get("kind")
         if kind == "text":
             return cls(TextInputs.from_state(inputs), names, counts)
+        if kind == "spelt":
+            return cls(SpeltInputs.from_state(inputs), names, counts)
         if kind == "features":
             return cls(FeatureInputs.from_state(inputs), names, counts)
         if kind == "audio":
             return cls(Frontend.from_state(inputs), names, counts)
-        raise damaged(f"`inputs` must be of the kind text, features or audio, not {kind!r}")
+        raise damaged(f"`inputs` must be of the kind text, spelt, features or audio, not {kind!r}")
 
 
 def damaged(what: str) -> UserError:

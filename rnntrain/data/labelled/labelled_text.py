@@ -1,6 +1,6 @@
 """Labelled texts: one label for each text, from tables or folders, in batches of about one length."""
 
-# N texts, B batch, T time
+# N texts, B batch, T time, U distinct words, F features of a word
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ import numpy as np
 from rnntrain.data.base import Codec, DataSet
 from rnntrain.data.bucketing import ordered_batches, pad, shuffled_batches
 from rnntrain.data.codecs import ByteCodec, CharCodec, TextCodec
-from rnntrain.data.labelled.classes import ClassCodec, TextInputs, prepare
+from rnntrain.data.labelled.classes import ClassCodec, SpeltInputs, TextInputs, prepare, tokens_of
 from rnntrain.data.labelled.labelled_rows import Found, Reading, Row, digest_of, find_rows, label_counts
 from rnntrain.data.labelled.stratify import stratified_split
 from rnntrain.data.places import resolve
+from rnntrain.data.spelt_words import SpeltWords, fitted_words, trimmed
 from rnntrain.data.text import STEP_NAMES, Unit
 from rnntrain.errors import UserError, closest
 from rnntrain.ranges import Fraction, NonNegativeInt, PositiveInt, Range
@@ -52,6 +53,9 @@ class LabelledText(DataSet):
         max_length: steps of a text that are read; what follows is cut off.
         lowercase: upper and lower case are the same.
         split_punctuation: a word and the sign after it are two words; only for the unit word.
+        spelling: words come with their characters and outward form, from which a model makes out words that it has
+            never seen (`task.char_features`); only for the unit word.
+        digits: each digit of such a word counts as 0 in the vocabulary, so that `07` and `90` are one entry.
         min_count: characters or words seen less often in train are unknown, so that the model learns what that means.
         max_vocab: at most so many entries, the most frequent words; only for the unit word.
         vocab_size: entries of the vocabulary; only for the unit bpe.
@@ -77,6 +81,8 @@ class LabelledText(DataSet):
         max_length: PositiveInt | None = 1024,
         lowercase: bool = False,
         split_punctuation: bool = True,
+        spelling: bool = False,
+        digits: bool = False,
         min_count: PositiveInt = 2,
         max_vocab: Annotated[int, Range(3)] | None = None,
         vocab_size: Annotated[int, Range(256)] = 4096,
@@ -91,6 +97,12 @@ class LabelledText(DataSet):
             )
         if unit != "word" and max_vocab is not None:
             raise UserError(f"data.max_vocab is for words, not data.unit={unit}; leave it out, or set data.unit=word")
+        if spelling and unit != "word":
+            raise UserError(f"data.spelling=true is for words, not data.unit={unit}; leave it out, or set unit=word")
+        if digits and not spelling:
+            raise UserError(
+                "data.digits=true is for words with their spelling; leave it out, or set data.spelling=true"
+            )
         if delimiter is not None and (len(delimiter) != 1 or delimiter in '"\r\n'):
             raise UserError(f"data.delimiter={delimiter!r}: expected one sign, and no quote; give one such as ';'")
         if classes is not None and len(set(classes)) < max(2, len(classes)):
@@ -104,6 +116,7 @@ class LabelledText(DataSet):
         self.classes = None if classes is None else [str(name) for name in classes]
         self.max_length, self.lowercase = max_length, lowercase
         self.split_punctuation = split_punctuation and unit == "word"
+        self.spelling, self.digits = spelling, digits
         self.min_count, self.max_vocab, self.vocab_size = min_count, max_vocab, vocab_size
 
     # -- reading ---
@@ -116,15 +129,18 @@ class LabelledText(DataSet):
         assert codec is None or isinstance(codec, ClassCodec)
         self.codec: ClassCodec = codec or self._fit(self._rows["train"])
         self._targets = {split: self._numbers(rows) for split, rows in self._rows.items()}
-        inputs = self.codec.inputs
-        assert isinstance(inputs, TextInputs)
-        self._ids = {split: [inputs.encode(row.text) for row in rows] for split, rows in self._rows.items()}
-        self._lengths = {split: np.array([len(ids) for ids in rows], np.int64) for split, rows in self._ids.items()}
+        self._encoded = self._encode_all()
+        self._lengths = {split: np.array([len(x) for x in rows], np.int64) for split, rows in self._encoded.items()}
 
     def _check_codec(self, codec: Codec) -> None:
         inputs = codec.inputs if isinstance(codec, ClassCodec) else None
-        if not isinstance(inputs, TextInputs):
+        if not isinstance(inputs, TextInputs | SpeltInputs):
             raise UserError(f"the model reads no labelled text ({type(codec).__name__}); give it the data of its kind")
+        if isinstance(inputs, SpeltInputs) != self.spelling:
+            own, needed = (str(flag).lower() for flag in (self.spelling, not self.spelling))
+            raise UserError(f"data.spelling={own}: the model reads words otherwise; set data.spelling={needed}")
+        if isinstance(inputs, SpeltInputs):
+            return
         if inputs.text.unit != self.codec_unit:
             raise UserError(
                 f"data.unit={self.codec_unit}: the model reads by {inputs.text.unit}; set data.unit={inputs.text.unit}"
@@ -174,9 +190,34 @@ class LabelledText(DataSet):
                 "tell apart: name another column with data.label=, or give rows of other classes"
             )
         names = self.classes or sorted(counts)
-        text = self._vocabulary([prepare(row.text, self.lowercase, self.split_punctuation) for row in rows])
-        inputs = TextInputs(text, self.lowercase, self.split_punctuation, self.max_length)
-        return ClassCodec(inputs, names, [counts[name] for name in names])
+        return ClassCodec(self._fit_inputs([row.text for row in rows]), names, [counts[name] for name in names])
+
+    def _fit_inputs(self, texts: Sequence[str]) -> TextInputs | SpeltInputs:
+        if self.spelling:
+            counts = Counter(word for text in texts for word in tokens_of(text, self.split_punctuation))
+            words = fitted_words(
+                counts, lower=self.lowercase, digits=self.digits, min_count=self.min_count, max_vocab=self.max_vocab
+            )
+            return SpeltInputs(SpeltWords(**words), self.split_punctuation, self.max_length)
+        text = self._vocabulary([prepare(text, self.lowercase, self.split_punctuation) for text in texts])
+        return TextInputs(text, self.lowercase, self.split_punctuation, self.max_length)
+
+    def _encode_all(self) -> dict[str, list[np.ndarray]]:
+        """Return the entries of each text by split; of spelt words, their places in a table of all that occur."""
+        inputs = self.codec.inputs
+        assert isinstance(inputs, TextInputs | SpeltInputs)
+        if isinstance(inputs, TextInputs):
+            return {split: [inputs.encode(row.text) for row in rows] for split, rows in self._rows.items()}
+        places: dict[str, int] = {}
+        found = {
+            split: [
+                np.array([places.setdefault(word, len(places)) for word in inputs.tokens(row.text)], np.int32)
+                for row in rows
+            ]
+            for split, rows in self._rows.items()
+        }
+        self._features_UF = inputs.words.encode(list(places))
+        return found
 
     def _vocabulary(self, texts: Sequence[str]) -> TextCodec:
         if self.codec_unit == "byte":
@@ -226,13 +267,17 @@ class LabelledText(DataSet):
 
         from rnntrain.batch import Batch
 
-        rows = [self._ids[split][index].astype(np.int64) for index in index_B]
-        inputs_BT, lengths_B = pad(rows)
-        if not inputs_BT.shape[1]:  # texts without a single entry: a recurrence needs a step, if only of padding
-            inputs_BT = np.zeros((len(rows), 1), np.int64)
-        full = lengths_B.min() == inputs_BT.shape[1]
+        inputs, lengths_B = pad([self._encoded[split][index].astype(np.int64) for index in index_B])
+        if not inputs.shape[1]:  # texts without a single entry: a recurrence needs a step, if only of padding
+            inputs = np.zeros((len(index_B), 1), np.int64)
+        full = lengths_B.min() == inputs.shape[1]
+        if self.spelling:
+            padded_BT = np.arange(inputs.shape[1]) >= lengths_B[:, None]
+            inputs = self._features_UF[inputs].astype(np.int64)
+            inputs[padded_BT] = 0
+            inputs = trimmed(inputs)
         return Batch(
-            torch.from_numpy(inputs_BT),
+            torch.from_numpy(inputs),
             torch.from_numpy(self._targets[split][index_B]),
             None if full else torch.from_numpy(lengths_B),
         )
@@ -262,7 +307,7 @@ class LabelledText(DataSet):
         cut = int((lengths_N == self.max_length).sum()) if self.max_length else 0
         ends = f", {cut:,} of them cut at that length" if cut else ""
         inputs = self.codec.inputs
-        assert isinstance(inputs, TextInputs)
+        assert isinstance(inputs, TextInputs | SpeltInputs)
         return (
             f"{sizes} texts ({'; '.join(self._found.notes)}); {self.codec.num_classes} classes; {self.unit}: median "
             f"{np.median(lengths_N):.0f}, longest {lengths_N.max():,}{ends}; vocabulary of {inputs.vocab_size:,}"

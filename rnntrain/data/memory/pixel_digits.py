@@ -1,6 +1,6 @@
 """Handwritten digits, one pixel a step."""
 
-# T time, D features, S shifts
+# B images, T time, D features, K draws, Y rows of pixels, X columns of pixels
 
 from __future__ import annotations
 
@@ -29,30 +29,38 @@ class PixelDigits(Arrays):
     Args:
         permuted: the pixels come in a random order, the same for all images: what is near lies far.
         permutation_seed: of this order.
-        shift: move each training image by up to so many pixels up or down and left or right, anew in each epoch.
+        shift: move each training image by up to so many whole pixels up or down and left or right, anew in each epoch.
+        rotate: turn it by up to so many degrees in either direction.
+        zoom: make it larger or smaller by up to this share, height and width each for itself.
     """
+
+    num_draws = 5
 
     def __init__(
         self,
         permuted: bool = False,
         permutation_seed: NonNegativeInt = 0,
         shift: Annotated[int, Range(0, 3)] = 0,
+        rotate: Annotated[float, Range(0, 45)] = 0.0,
+        zoom: Annotated[float, Range(0, 0.5)] = 0.0,
         batch_size: PositiveInt = 32,
         eval_batch_size: PositiveInt = 180,
     ) -> None:
         super().__init__("@digits/digits.npz", batch_size, "classes", eval_batch_size=eval_batch_size)
-        self.permuted, self.permutation_seed, self.shift = permuted, permutation_seed, shift
+        self.permuted, self.permutation_seed = permuted, permutation_seed
+        self.shift, self.rotate, self.zoom = shift, rotate, zoom
         self._order_T = reading_order(permuted, permutation_seed)
-        self._sources_ST = _shifted(self._order_T, shift)
 
     def transform(self, rows: Rows) -> Rows:
         return Rows([x_TD[self._order_T] for x_TD in rows.x], rows.y)
 
-    def vary(self, x_TD: np.ndarray, draw: float) -> np.ndarray:
-        if not self.shift:
-            return x_TD
-        paper_1D = self._inputs().encode(np.zeros((1, 1)))
-        return np.concatenate([x_TD, paper_1D])[self._sources_ST[int(draw * len(self._sources_ST))]]
+    def vary(self, x: list[np.ndarray], draws_BK: np.ndarray) -> list[np.ndarray]:
+        if not (self.shift or self.rotate or self.zoom):
+            return x
+        x_BT = np.stack(x)[..., 0]
+        images_BYX = x_BT[:, self._order_T.argsort()].reshape(-1, SIDE, SIDE)
+        moved_BYX = moved(images_BYX, draws_BK, self.shift, self.rotate, self.zoom, self._inputs().encode(np.zeros(1)))
+        return list(moved_BYX.reshape(len(x), -1)[:, self._order_T, None])
 
 
 def reading_order(permuted: bool, permutation_seed: int) -> np.ndarray:
@@ -61,16 +69,42 @@ def reading_order(permuted: bool, permutation_seed: int) -> np.ndarray:
     return np.random.default_rng(permutation_seed).permutation(pixels_T) if permuted else pixels_T
 
 
-def _shifted(order_T: np.ndarray, most: int) -> np.ndarray:
-    """Return for each shift of an image the step that each step's pixel comes from; past the last step where none is.
+def moved(
+    images_BYX: np.ndarray, draws_BK: np.ndarray, shift: int, rotate: float, zoom: float, paper: np.ndarray
+) -> np.ndarray:
+    """Return images turned and stretched about their centre and moved, each by draws of its own.
+
+    What lies between pixels is interpolated linearly, so that an image which is only moved keeps its values.
 
     Args:
-        order_T: the pixel that each step reads.
-        most: pixels by which an image is moved in either direction.
+        draws_BK: five numbers each on [0, 1): the moves down and right, the angle, the factors of height and width.
+        paper: the value of what comes in from outside.
     """
-    step_of = np.full((SIDE + 2 * most, SIDE + 2 * most), len(order_T))
-    inner = slice(most, most + SIDE)
-    step_of[inner, inner] = order_T.argsort().reshape(SIDE, SIDE)
-    moves = range(2 * most + 1)
-    moved = [step_of[down : down + SIDE, right : right + SIDE].ravel()[order_T] for down in moves for right in moves]
-    return np.stack(moved)
+    size = images_BYX.shape[1]
+    down_B, right_B = (np.floor(draws_BK[:, :2] * (2 * shift + 1)) - shift).T
+    angle_B = np.deg2rad(rotate) * (2 * draws_BK[:, 2] - 1)
+    height_B, width_B = (1 + zoom * (2 * draws_BK[:, 3:5] - 1)).T
+    centred = np.arange(size) - (size - 1) / 2
+    y_BYX = centred[:, None] - down_B[:, None, None]
+    x_BYX = centred - right_B[:, None, None]
+    # Where each new pixel comes from: the inverse of stretching, turning and moving.
+    cos_B, sin_B = np.cos(angle_B)[:, None, None], np.sin(angle_B)[:, None, None]
+    from_y_BYX = (cos_B * y_BYX + sin_B * x_BYX) / height_B[:, None, None] + (size - 1) / 2
+    from_x_BYX = (cos_B * x_BYX - sin_B * y_BYX) / width_B[:, None, None] + (size - 1) / 2
+    return _interpolated(images_BYX, from_y_BYX, from_x_BYX, paper)
+
+
+def _interpolated(images_BYX: np.ndarray, y_BYX: np.ndarray, x_BYX: np.ndarray, paper: np.ndarray) -> np.ndarray:
+    """Return the images' values at places between their pixels; `paper` beyond them."""
+    size = images_BYX.shape[1]
+    # A rim of paper, and places no further out than that.
+    framed_BYX = np.full((len(images_BYX), size + 2, size + 2), paper, images_BYX.dtype)
+    framed_BYX[:, 1:-1, 1:-1] = images_BYX
+    y_BYX, x_BYX = (np.clip(place, -1, size) + 1 for place in (y_BYX, x_BYX))
+    top, left = (np.minimum(place.astype(np.int64), size) for place in (y_BYX, x_BYX))
+    below, beside = y_BYX - top, x_BYX - left
+    corner = (np.arange(len(images_BYX))[:, None, None] * (size + 2) + top) * (size + 2) + left
+    pixels = framed_BYX.ravel()
+    upper = pixels[corner] * (1 - beside) + pixels[corner + 1] * beside
+    lower = pixels[corner + size + 2] * (1 - beside) + pixels[corner + size + 3] * beside
+    return (upper * (1 - below) + lower * below).astype(images_BYX.dtype)

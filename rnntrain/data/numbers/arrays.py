@@ -1,12 +1,12 @@
 """Sequences of numbers from an `.npz` file, with classes or numbers as targets."""
 
-# N sequences, B batch, T time, D features, K targets
+# N sequences, B batch, T time, D features, K targets, or draws of a sequence
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -54,6 +54,8 @@ class Arrays(SequenceData):
         eval_batch_size: sequences in a batch of an evaluation.
     """
 
+    num_draws: ClassVar[int] = 0
+
     def __init__(
         self,
         path: str,
@@ -95,9 +97,14 @@ class Arrays(SequenceData):
         """Return the sequences of one split as they are to be read; a subclass may change their order."""
         return rows
 
-    def vary(self, x_TD: np.ndarray, draw: float) -> np.ndarray:
-        """Return a training sequence, standardised, as one epoch reads it; `draw` is new in each, uniform on [0, 1)."""
-        return x_TD
+    def vary(self, x: list[np.ndarray], draws_BK: np.ndarray) -> list[np.ndarray]:
+        """Return training sequences, standardised, as one epoch reads them.
+
+        Args:
+            x: the ``x_TD`` of a batch.
+            draws_BK: numbers for each of them, new in each epoch, uniform on [0, 1); K is `num_draws`.
+        """
+        return x
 
     def _draw_val(self, rows: dict[str, Rows]) -> dict[str, Rows]:
         train = rows["train"]
@@ -154,9 +161,9 @@ class Arrays(SequenceData):
     def train_batches(self, seed: int, epoch: int, start: int = 0) -> Iterator[Batch]:
         rng = np.random.default_rng((seed, epoch))
         chosen = shuffled_batches(self._lengths("train"), self.batch_size, rng)
-        draws_N = rng.random(len(self._x["train"]))
+        draws_NK = rng.random((len(self._x["train"]), self.num_draws))
         for numbers in chosen[start:]:
-            varied = [self.vary(self._x["train"][number], draws_N[number]) for number in numbers]
+            varied = self.vary([self._x["train"][number] for number in numbers], draws_NK[numbers])
             yield self._batch("train", numbers, varied)
 
     def num_train_batches(self, seed: int, epoch: int) -> int:

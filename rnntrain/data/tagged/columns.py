@@ -17,10 +17,11 @@ from rnntrain.data.base import Codec, DataSet
 from rnntrain.data.bucketing import ordered_batches, pad, shuffled_batches
 from rnntrain.data.places import resolve
 from rnntrain.data.source import Document, find_documents, find_splits
+from rnntrain.data.spelt_words import trimmed
 from rnntrain.data.tagged.bio import has_ends, marks_spans, spans_of, tokens_with_spans
 from rnntrain.data.tagged.conll import Layout, Sentence, read_sentences
 from rnntrain.data.tagged.mending import Alternatives, Bio, choose_alternatives, mend_tags
-from rnntrain.data.tagged.tag_codec import FIRST_CHAR, NUM_CHARS, TagCodec
+from rnntrain.data.tagged.tag_codec import TagCodec
 from rnntrain.errors import UserError, closest
 from rnntrain.ranges import Fraction, PositiveInt
 
@@ -231,10 +232,9 @@ class Columns(DataSet):
         tags_BT, _ = pad([its.tags_M[stretch] for stretch in stretches])
         inputs_BTF = self._features_UF[tokens_BT]
         inputs_BTF[np.arange(tokens_BT.shape[1]) >= lengths_B[:, None]] = 0
-        width = FIRST_CHAR + int(inputs_BTF[..., NUM_CHARS].max(initial=0))
         full = lengths_B.min() == tokens_BT.shape[1]
         return Batch(
-            torch.from_numpy(inputs_BTF[..., :width].astype(np.int64)),
+            torch.from_numpy(trimmed(inputs_BTF).astype(np.int64)),
             torch.from_numpy(tags_BT.astype(np.int64)),
             None if full else torch.from_numpy(lengths_B),
         )
