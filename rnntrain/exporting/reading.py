@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from rnntrain.data.spelt_words import FIRST_CHAR, SHAPES
 from rnntrain.errors import UserError
-from rnntrain.models.sequence import SequenceModel
+from rnntrain.models.sequence import RawInput, SequenceModel
 from rnntrain.models.word_input import WordInput
 from rnntrain.tasks.forecast.heads import WindowInput
 
@@ -88,7 +88,7 @@ def reading_of(model: SequenceModel) -> Reading:
     for part in layer.modules():
         if isinstance(part, nn.Embedding):
             return Reading(part)
-        if isinstance(part, nn.Linear):
+        if isinstance(part, nn.Linear | RawInput):
             return Reading(part, dims=("batch", "time", part.in_features))
     raise UserError(
         f"export: the input layer {type(layer).__name__} is of a kind whose inputs are not known; "

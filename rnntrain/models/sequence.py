@@ -30,6 +30,8 @@ class SequenceModel(nn.Module):
         hidden_size: width H of each recurrence.
         num_layers: depth of the stack.
         embedding_size: width D of what the input layer gives; `hidden_size` where None.
+        raw_inputs: give the first recurrence the numbers as they are, without a linear layer before it. That layer
+            mixes the features: where one of them is rare, such as a mark, its gradient is lost in those of the others.
         dropout: share dropped between layers.
         input_dropout: share dropped of the input layer's output.
         output_dropout: share dropped before the head.
@@ -52,6 +54,7 @@ class SequenceModel(nn.Module):
         hidden_size: PositiveInt = 256,
         num_layers: LayerCount = 1,
         embedding_size: PositiveInt | None = None,
+        raw_inputs: bool = False,
         dropout: DropoutRate = 0.0,
         input_dropout: DropoutRate = 0.0,
         output_dropout: DropoutRate = 0.0,
@@ -65,10 +68,13 @@ class SequenceModel(nn.Module):
         change_penalty: NonNegativeFloat = 0.0,
     ) -> None:
         super().__init__()
-        embedding_size = embedding_size or hidden_size
-        self.input = input_layer(embedding_size)
+        width = embedding_size or hidden_size
+        self.input = input_layer(width)
+        if raw_inputs:
+            self.input = raw_input(self.input, embedding_size)
+            width = self.input.in_features
         self.backbone = Backbone(
-            embedding_size,
+            width,
             hidden_size,
             cell,
             num_layers=num_layers,
@@ -125,6 +131,27 @@ class SequenceModel(nn.Module):
         x_BD = drop(self.input_dropout, self.input(inputs_B))
         y_BH, state = self.backbone.step(x_BD, state)
         return self.head(drop(self.output_dropout, y_BH)), state
+
+
+class RawInput(nn.Identity):
+    """Gives the numbers of a step as they are."""
+
+    def __init__(self, in_features: int) -> None:
+        super().__init__()
+        self.in_features = in_features
+
+
+def raw_input(layer: nn.Module, embedding_size: int | None) -> RawInput:
+    """Return what takes the place of a task's input layer.
+
+    Raises:
+        UserError: if that is no linear layer over numbers, or a width is asked for.
+    """
+    if not isinstance(layer, nn.Linear):
+        raise UserError(f"model.raw_inputs=true: {type(layer).__name__} reads what are not plain numbers; use false")
+    if embedding_size is not None:
+        raise UserError(f"model.embedding_size={embedding_size}: raw inputs are as wide as they are; set it to null")
+    return RawInput(layer.in_features)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from torch import nn
 
 from rnntrain.batch import Batch
 from rnntrain.cells.rnn import RNN
+from rnntrain.errors import UserError
 from rnntrain.models.sequence import SequenceModel
 
 B, T, H = 3, 5, 4
@@ -53,3 +54,21 @@ def test_nothing_is_penalised_in_evaluation_or_unasked(options: dict[str, float]
         model.eval()
     model(batch_of())
     assert model.penalty is None
+
+
+def test_raw_inputs_reach_the_first_recurrence_as_they_are() -> None:
+    model = model_with(raw_inputs=True)
+    batch = batch_of()
+    torch.testing.assert_close(model(batch)[0], model.backbone(batch.inputs)[0])
+    assert model.backbone.input_size == 2
+    assert not list(model.input.parameters())
+
+
+def test_raw_inputs_have_their_own_width() -> None:
+    with pytest.raises(UserError, match=r"model\.embedding_size=8: .* null"):
+        model_with(raw_inputs=True, embedding_size=8)
+
+
+def test_symbols_cannot_be_read_raw() -> None:
+    with pytest.raises(UserError, match=r"model\.raw_inputs=true: Embedding reads"):
+        SequenceModel(lambda size: nn.Embedding(5, size), lambda size: Whole(), RNN, hidden_size=H, raw_inputs=True)
