@@ -162,7 +162,7 @@ def test_a_validation_split_is_drawn_where_there_is_none(tmp_path: Path) -> None
     x, y = {"train": X["train"], "test": X["test"]}, {"train": CLASSES["train"], "test": CLASSES["test"]}
     data = load(write(tmp_path, y, x), val_fraction=0.3)
     assert data.splits == ("train", "val", "test")
-    assert "val is 30% of the training split, by seed 0" in data.describe()
+    assert "drawn by seed 0: val 30%" in data.describe()
     counts = {split: data.counts(split) for split in ("train", "val")}
     assert set(counts["val"]) == {"0", "1", "2"}
     assert sum(counts["train"].values()) + sum(counts["val"].values()) == 20
@@ -174,6 +174,24 @@ def test_a_validation_split_is_drawn_where_there_is_none(tmp_path: Path) -> None
     )
     with pytest.raises(UserError, match=r"data\.val_fraction=0\.001"):
         load(write(tmp_path, y, x), val_fraction=0.001)
+
+
+@pytest.mark.parametrize("names", ["xy", "XY"])
+def test_all_splits_are_drawn_where_none_is_named(tmp_path: Path, names: str) -> None:
+    x, y = X["train"], CLASSES["train"]
+    np.savez(tmp_path / "a.npz", **{names[0]: x, names[1]: y})
+    data = load(tmp_path / "a.npz", val_fraction=0.3, test_fraction=0.2, standardize=False)
+    assert "drawn by seed 0: val 30% and test 20%" in data.describe()
+    seen = torch.cat([batch.inputs for split in data.splits for batch in data.eval_batches(split)])
+    assert sorted(seen.flatten(1).sum(1).tolist()) == pytest.approx(sorted(x.sum((1, 2)).tolist()), rel=1e-5)
+    assert [sum(data.counts(split).values()) for split in ("train", "val", "test")] == [
+        12,
+        5,
+        3,
+    ]  # one of each class is always trained on
+    assert load(tmp_path / "a.npz", test_fraction=0).splits == ("train", "val")
+    with pytest.raises(UserError, match="leave nothing to train on"):
+        load(tmp_path / "a.npz", val_fraction=0.5, test_fraction=0.5)
 
 
 # -- simple methods ---
@@ -215,7 +233,7 @@ def wrong(value: float) -> dict[str, np.ndarray]:
         (None, {s: np.zeros(len(y), int) for s, y in CLASSES.items()}, "y_train has the one class 0; there is nothing"),
         (X | {"test": X["test"][..., :1]}, None, "x_test has 1 features, x_train 2; they must be the same"),
         (X | {"val": X["val"][:0]}, None, "x_val is empty"),
-        ({"val": X["val"]}, None, r"has no x_train \(did you mean"),
+        ({"val": X["val"]}, None, r"has no x or x_train \(did you mean"),
     ],
 )
 def test_mistakes_are_named_with_key_and_row(tmp_path: Path, x, y, message: str) -> None:

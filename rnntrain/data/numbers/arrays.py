@@ -32,8 +32,9 @@ class Arrays(SequenceData):
     """Sequences of numbers in an `.npz` file, standardised by the training split.
 
     The file holds `x_train` and `y_train`, and the like for `val` (`valid`, `validation`, `dev`) and `test`; the names
-    `X_train` and `train_x` are found as well. `x` is ``[N, T, D]``, or ``[N, T]`` for one feature. Where lengths
-    differ, `lengths_train` says them, and `x` is padded or holds the sequences end to end, ``[sum of lengths, D]``.
+    `X_train` and `train_x` are found as well. Or it holds `x` and `y` alone, of which all splits are drawn. `x` is
+    ``[N, T, D]``, or ``[N, T]`` for one feature. Where lengths differ, `lengths_train` (or `lengths`) says them, and
+    `x` is padded or holds the sequences end to end, ``[sum of lengths, D]``.
 
     Targets are one a sequence, ``[N]`` classes or ``[N]`` or ``[N, K]`` numbers; or one a step, where they are as
     long as the sequences: ``[N, T]`` classes, ``[N, T, K]`` numbers, or end to end. Whole numbers, texts and truth
@@ -50,7 +51,8 @@ class Arrays(SequenceData):
         standardize: take mean and deviation of the training split out of every feature, and out of targets that are
             numbers.
         val_fraction: share of the training split that is for validation, where the file has none.
-        split_seed: that share is drawn by this seed, whatever the run's.
+        test_fraction: share of `x` and `y` that is for the test, where the file has no splits at all.
+        split_seed: those shares are drawn by this seed, whatever the run's.
         eval_batch_size: sequences in a batch of an evaluation.
     """
 
@@ -63,14 +65,20 @@ class Arrays(SequenceData):
         targets: TargetKind = "auto",
         standardize: bool = True,
         val_fraction: Fraction = 0.1,
+        test_fraction: Fraction = 0.1,
         split_seed: NonNegativeInt = 0,
         eval_batch_size: PositiveInt = 128,
     ) -> None:
+        if val_fraction + test_fraction >= 1:
+            raise UserError(
+                f"data.val_fraction={val_fraction:g} and data.test_fraction={test_fraction:g} leave nothing "
+                "to train on; lower one of them"
+            )
         self.path = path
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
         self.targets = targets
         self.standardize = standardize
-        self.val_fraction, self.split_seed = val_fraction, split_seed
+        self.fractions, self.split_seed = {"val": val_fraction, "test": test_fraction}, split_seed
         self.splits = SPLITS
 
     # -- reading ---
@@ -79,11 +87,16 @@ class Arrays(SequenceData):
         self._place = f"data.path={self.path}"
         self._file = resolve(self.path, "data.path")
         self._reader = RowReader(self._place, self.targets)
-        read = self._reader.read(read_npz(self._file, "data.path"))
-        rows = {split: self.transform(each) for split, each in read.items()}
-        self._val_drawn = "val" not in rows
-        if self._val_drawn:
-            rows = self._draw_val(rows)
+        arrays = read_npz(self._file, "data.path")
+        rows = {split: self.transform(each) for split, each in self._reader.read(arrays).items()}
+        whole = rows.keys() == {"train"} and not arrays.keys().isdisjoint(("x", "X"))
+        self._drawn = {
+            split: fraction
+            for split, fraction in self.fractions.items()
+            if split not in rows and (whole or split == "val")
+        }
+        if self._drawn:
+            rows |= self._draw(rows["train"])
         self.splits = tuple(split for split in SPLITS if split in rows)
         self.codec = codec or self._fit(rows["train"])
         inputs = self._inputs()
@@ -106,20 +119,21 @@ class Arrays(SequenceData):
         """
         return x
 
-    def _draw_val(self, rows: dict[str, Rows]) -> dict[str, Rows]:
-        train = rows["train"]
+    def _draw(self, train: Rows) -> dict[str, Rows]:
         sorts = (
             [_text(y) for y in train.y]
             if self._reader.classes and not self._reader.per_step
             else ["all"] * len(train.x)
         )
-        drawn = stratified_split(sorts, {"val": self.val_fraction}, self.split_seed)
-        if not len(drawn["val"]) or not len(drawn["train"]):
-            raise UserError(
-                f"data.val_fraction={self.val_fraction:g}: of {len(train.x):,} training sequences none is left for one "
-                "of the splits; raise it, or add x_val and y_val to the file"
-            )
-        return rows | {split: train.take(drawn[split]) for split in ("train", "val")}
+        drawn = stratified_split(sorts, self._drawn, self.split_seed)
+        for split, fraction in (("train", 1 - sum(self._drawn.values())), *self._drawn.items()):
+            if not len(drawn[split]) and (split != "test" or fraction):
+                key = "val" if split == "train" else split
+                raise UserError(
+                    f"data.{key}_fraction={self._drawn[key]:g}: of {len(train.x):,} sequences none is left for "
+                    f"{split}; change it, or add x_{split} and y_{split} to the file"
+                )
+        return {split: train.take(numbers) for split, numbers in drawn.items() if len(numbers)}
 
     # -- what is fitted ---
 
@@ -205,11 +219,9 @@ class Arrays(SequenceData):
         sizes = ", ".join(f"{len(self._x[split]):,} {split}" for split in self.splits)
         lengths = np.concatenate([self._lengths(split) for split in self.splits])
         steps = f"{lengths.min():,}" if lengths.min() == lengths.max() else f"{lengths.min():,} to {lengths.max():,}"
-        drawn = f"; val is {self.val_fraction:.0%} of the training split, by seed {self.split_seed}"
-        return (
-            f"Sequences: {sizes}, of {steps} steps of {self._inputs().num_features} features; {self._what()}"
-            f"{drawn if self._val_drawn else ''}"
-        )
+        shares = " and ".join(f"{split} {fraction:.0%}" for split, fraction in self._drawn.items() if fraction)
+        drawn = f"; drawn by seed {self.split_seed}: {shares}" if shares else ""
+        return f"Sequences: {sizes}, of {steps} steps of {self._inputs().num_features} features; {self._what()}{drawn}"
 
     def _what(self) -> str:
         each = "a step" if self._reader.per_step else "a sequence"

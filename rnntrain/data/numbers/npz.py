@@ -80,12 +80,18 @@ def _read_array(stream: IO[bytes], place: str, most: int) -> np.ndarray:
 
 
 def find(arrays: dict[str, np.ndarray], letter: str, split: str) -> tuple[str, np.ndarray] | None:
-    """Return name and array of one part of a split: `x_train`, `X_train` or `train_x`, and the like."""
-    for word in SPLIT_KEYS[split]:
-        for name in (f"{letter}_{word}", f"{letter.upper()}_{word}", f"{word}_{letter}"):
-            if name in arrays:
-                return name, arrays[name]
-    return None
+    """Return name and array of one part of a split: `x_train`, `X_train` or `train_x`, and the like.
+
+    What no split is named of, `x` alone, is for training.
+    """
+    names = [
+        name
+        for word in SPLIT_KEYS[split]
+        for name in (f"{letter}_{word}", f"{letter.upper()}_{word}", f"{word}_{letter}")
+    ]
+    if split == "train":
+        names += [letter, letter.upper()]
+    return next(((name, arrays[name]) for name in names if name in arrays), None)
 
 
 def sequences(arrays: dict[str, np.ndarray], split: str, place: str) -> list[np.ndarray] | None:
@@ -132,7 +138,7 @@ def check_names(arrays: dict[str, np.ndarray], place: str) -> None:
     """Refuse an archive that has no training sequences, and say what it has."""
     if find(arrays, "x", "train") is None:
         near = closest("x_train", list(arrays))
-        raise UserError(f"{place}: has no x_train{near}; it has: {', '.join(sorted(arrays)[:12]) or 'nothing'}")
+        raise UserError(f"{place}: has no x or x_train{near}; it has: {', '.join(sorted(arrays)[:12]) or 'nothing'}")
 
 
 def sha256_of(path: Path) -> dict[str, Any]:
