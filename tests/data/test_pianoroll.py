@@ -141,7 +141,7 @@ def test_missing_splits_are_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="has no pieces for val"):
         load(tmp_path / "a.npz")
     np.savez(tmp_path / "b.npz", y_train=np.zeros((2, 3, 4)))
-    with pytest.raises(UserError, match="has no x_train"):
+    with pytest.raises(UserError, match="has no x or x_train"):
         load(tmp_path / "b.npz")
 
 
