@@ -17,6 +17,7 @@ from rnntrain.batch import Batch
 from rnntrain.best import Best
 from rnntrain.cells.base import State, map_state
 from rnntrain.data.base import DataSet
+from rnntrain.data.prefetch import several_at_once
 from rnntrain.data.shards import Shard, shard_of
 from rnntrain.device import autocast, memory_mebibytes
 from rnntrain.guard import Guard, Incident, Origin, non_finite_gradients, non_finite_values
@@ -166,7 +167,7 @@ class Trainer:
 
     def _next_batch(self) -> Shard:
         if self._batches is None:
-            self._batches = self.data.train_batches(self.seed, self.epoch, self.offset)
+            self._batches = several_at_once(self.data.train_batches(self.seed, self.epoch, self.offset))
         waited_from = time.perf_counter()
         batch = next(self._batches)
         self.data_seconds += time.perf_counter() - waited_from
