@@ -17,6 +17,7 @@ from rnntrain.best import Best
 from rnntrain.cells.base import State, map_state
 from rnntrain.clock import Clock
 from rnntrain.data.base import DataSet
+from rnntrain.data.prefetch import several_at_once
 from rnntrain.data.shards import Shard, shard_of
 from rnntrain.device import autocast, memory_mebibytes
 from rnntrain.guard import Guard, Incident, Origin
@@ -162,7 +163,7 @@ class Trainer:
 
     def _next_batch(self) -> Shard:
         if self._batches is None:
-            self._batches = self.data.train_batches(self.seed, self.epoch, self.offset)
+            self._batches = several_at_once(self.data.train_batches(self.seed, self.epoch, self.offset))
         with self.clock.waiting_for_data():
             batch = next(self._batches)
         self.offset += 1

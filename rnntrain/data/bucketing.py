@@ -30,8 +30,10 @@ def ordered_batches(lengths_N: np.ndarray, batch_size: int) -> list[np.ndarray]:
     return [order_N[start : start + batch_size] for start in range(0, len(order_N), batch_size)]
 
 
-def pad(rows: Sequence[np.ndarray], fill: float = 0) -> tuple[np.ndarray, np.ndarray]:
+def pad(rows: Sequence[np.ndarray] | np.ndarray, fill: float = 0) -> tuple[np.ndarray, np.ndarray]:
     """Return rows of one or more dimensions as one array ``[B, T, ...]``, and their lengths."""
+    if isinstance(rows, np.ndarray):
+        return rows, np.full(len(rows), rows.shape[1], np.int64)
     lengths_B = np.array([len(row) for row in rows], np.int64)
     if len(rows) and lengths_B.min() == lengths_B.max():
         return np.stack(rows), lengths_B

@@ -1,8 +1,10 @@
-"""Make the next items while the last one is being used, in a thread of their own."""
+"""Make the next items before they are asked for: in a thread of their own, or several at a time."""
 
 from __future__ import annotations
 
 import threading
+import time
+from collections import deque
 from collections.abc import Iterable, Iterator
 from queue import Empty, Full, Queue
 from typing import Any, TypeVar
@@ -10,6 +12,8 @@ from typing import Any, TypeVar
 Item = TypeVar("Item")
 
 MOST_SECONDS = 2.0
+MOST_AT_ONCE = 32
+AT_ONCE_SECONDS = 1e-3  # that no run of items takes much longer than
 PATIENCE_SECONDS = 0.1  # after which a thread looks whether anybody still wants what it makes
 
 
@@ -57,6 +61,31 @@ def ahead(items: Iterable[Item], depth: int = 16) -> Iterator[Item]:
         _drain(ready)
         # No longer than an item takes: an interpreter that is ending would wait for ever for a thread it has stopped.
         thread.join(timeout=MOST_SECONDS)
+
+
+def several_at_once(items: Iterable[Item]) -> Iterator[Item]:
+    """Yield `items` in their order, a few of them made in one go where that takes no time to speak of.
+
+    A step of training leaves the processor's caches full of other things. What makes a small batch is then slow
+    to begin, by up to ten times, and fast to go on. Items that take longer come one by one, as do those that
+    somebody else makes and that are not ready. An exception in the making is raised where its item would have come.
+    """
+    iterator = iter(items)
+    made: deque[Item] = deque()
+    while True:
+        error: Exception | None = None
+        began = time.perf_counter()
+        try:
+            while len(made) < MOST_AT_ONCE and (not made or time.perf_counter() - began < AT_ONCE_SECONDS):
+                made.append(next(iterator))
+        except Exception as raised:
+            error = raised
+        while made:
+            yield made.popleft()
+        if isinstance(error, StopIteration):
+            return
+        if error is not None:
+            raise error
 
 
 def _drain(queue: Queue[Any]) -> None:

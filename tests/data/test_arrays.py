@@ -327,3 +327,17 @@ def test_training_images_are_turned_and_stretched(permuted: bool) -> None:
     assert 0.1 < (seen - still).abs().mean() < 0.5
     assert torch.equal(next(data.eval_batches("val")).inputs, next(plain.eval_batches("val")).inputs)
     assert torch.equal(next(data.train_batches(0, 0, 0)).inputs, seen)
+
+
+def test_val_may_be_trained_on_too(tmp_path: Path) -> None:
+    plain, both = PixelDigits(), PixelDigits(train_on_val=True, batch_size=2000)
+    for data in (plain, both):
+        data.load()
+    assert both.num_train_batches(0, 0) == 1
+    [batch] = both.train_batches(0, 0)
+    assert batch.batch_size == 1259 + 179
+    assert "val is trained on too" in both.describe()
+    for split in ("val", "test"):
+        sizes = [sum(batch.batch_size for batch in data.eval_batches(split)) for data in (plain, both)]
+        assert sizes[0] == sizes[1]
+    assert both.codec.state_dict() != plain.codec.state_dict()

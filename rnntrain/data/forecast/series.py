@@ -201,9 +201,13 @@ class Series(DataSet):
         self.first_row_P = np.concatenate([[0], np.cumsum([len(panel) for panel in panels])])
         num_targets = self.codec.layout.num_targets
         self.measured_NC = np.concatenate([panel.values_TD[:, :num_targets] for panel in panels])
-        self._calendar_NF = np.concatenate(calendars).astype(np.float32)
+        calendar_NF = np.concatenate(calendars).astype(np.float32)
         values_ND = np.concatenate([values_TD for values_TD, _ in encoded]).astype(np.float32)
-        self._inputs_ND = np.concatenate([values_ND, self._calendar_NF], 1)
+        self._inputs_ND = np.concatenate([values_ND, calendar_NF], 1)
+        # The number of a row's series, room for a level, and its calendar.
+        number_N1 = self.series_of(np.arange(len(calendar_NF)))[:, None]
+        level_NC = np.zeros_like(self.measured_NC)
+        self._context_NF = np.concatenate([number_N1, level_NC, calendar_NF], 1, dtype=np.float32)
         return [valid_T for _, valid_T in encoded]
 
     def _starts(self, rows: list[tuple[int, int]], valid: list[np.ndarray], stride: int) -> np.ndarray:
@@ -263,9 +267,8 @@ class Series(DataSet):
         index_BT = starts_B[:, None] + np.arange(self.window)
         index_BS = starts_B[:, None] + np.arange(self.window, self.window + self.horizon)
         num_targets = self.measured_NC.shape[1]
-        number_BS1 = np.broadcast_to(self.series_of(starts_B)[:, None, None], (*index_BS.shape, 1))
-        level_BSC = np.broadcast_to(self.measured_NC[index_BT[:, -1:]], (*index_BS.shape, num_targets))
-        context = np.concatenate([number_BS1, level_BSC, self._calendar_NF[index_BS]], -1, dtype=np.float32)
+        context = self._context_NF[index_BS]
+        context[..., 1 : 1 + num_targets] = self.measured_NC[index_BT[:, -1:]]
         return Batch(
             torch.from_numpy(self._inputs_ND[index_BT]),
             torch.from_numpy(self._inputs_ND[index_BS, :num_targets]),

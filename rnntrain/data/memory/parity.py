@@ -55,9 +55,9 @@ class Parity(MemoryProblem):
         lengths_B = drawn_lengths(rng, rows, length, self.min_length, self.max_length)
         num_steps = int(lengths_B.max())
         bits_BT = rng.integers(2, size=(rows, num_steps))
-        bits_BT[np.arange(num_steps) >= lengths_B[:, None]] = 0
+        bits_BT *= np.arange(num_steps) < lengths_B[:, None]
         counted_BT = None if self.every_step else np.arange(num_steps) == lengths_B[:, None] - 1
-        return Drawn(bits_BT, bits_BT.cumsum(1) % 2, none_if_full(lengths_B, num_steps), counted_BT)
+        return Drawn(bits_BT, np.bitwise_xor.accumulate(bits_BT, 1), none_if_full(lengths_B, num_steps), counted_BT)
 
     def steps(self, length: int) -> int:
         return length

@@ -9,7 +9,7 @@ from typing import Annotated
 import numpy as np
 
 from rnntrain.data.numbers.array_rows import Rows
-from rnntrain.data.numbers.arrays import Arrays
+from rnntrain.data.numbers.arrays import Arrays, Sequences
 from rnntrain.ranges import NonNegativeInt, PositiveInt, Range
 
 SIDE = 8  # pixels of an image
@@ -32,6 +32,7 @@ class PixelDigits(Arrays):
         shift: move each training image by up to so many whole pixels up or down and left or right, anew in each epoch.
         rotate: turn it by up to so many degrees in either direction.
         zoom: make it larger or smaller by up to this share, height and width each for itself.
+        train_on_val: train on the images of val too; see `rnntrain.data.numbers.arrays.Arrays`.
     """
 
     num_draws = 5
@@ -44,9 +45,12 @@ class PixelDigits(Arrays):
         rotate: Annotated[float, Range(0, 45)] = 0.0,
         zoom: Annotated[float, Range(0, 0.5)] = 0.0,
         batch_size: PositiveInt = 32,
+        train_on_val: bool = False,
         eval_batch_size: PositiveInt = 180,
     ) -> None:
-        super().__init__("@digits/digits.npz", batch_size, "classes", eval_batch_size=eval_batch_size)
+        super().__init__(
+            "@digits/digits.npz", batch_size, "classes", train_on_val=train_on_val, eval_batch_size=eval_batch_size
+        )
         self.permuted, self.permutation_seed = permuted, permutation_seed
         self.shift, self.rotate, self.zoom = shift, rotate, zoom
         self._order_T = reading_order(permuted, permutation_seed)
@@ -54,13 +58,13 @@ class PixelDigits(Arrays):
     def transform(self, rows: Rows) -> Rows:
         return Rows([x_TD[self._order_T] for x_TD in rows.x], rows.y)
 
-    def vary(self, x: list[np.ndarray], draws_BK: np.ndarray) -> list[np.ndarray]:
+    def vary(self, x: Sequences, draws_BK: np.ndarray) -> Sequences:
         if not (self.shift or self.rotate or self.zoom):
             return x
-        x_BT = np.stack(x)[..., 0]
+        x_BT = np.asarray(x)[..., 0]
         images_BYX = x_BT[:, self._order_T.argsort()].reshape(-1, SIDE, SIDE)
         moved_BYX = moved(images_BYX, draws_BK, self.shift, self.rotate, self.zoom, self._inputs().encode(np.zeros(1)))
-        return list(moved_BYX.reshape(len(x), -1)[:, self._order_T, None])
+        return moved_BYX.reshape(len(x), -1)[:, self._order_T, None]
 
 
 def reading_order(permuted: bool, permutation_seed: int) -> np.ndarray:

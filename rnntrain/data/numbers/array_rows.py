@@ -23,6 +23,9 @@ class Rows:
     x: list[np.ndarray]
     y: list[Any]
 
+    def joined(self, other: Rows) -> Rows:
+        return Rows([*self.x, *other.x], [*self.y, *other.y])
+
     def take(self, numbers: np.ndarray) -> Rows:
         return Rows([self.x[number] for number in numbers], [self.y[number] for number in numbers])
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 import numpy as np
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from rnntrain.batch import Batch
 
 SHOWN_STEPS = 6
+Sequences: TypeAlias = list[np.ndarray] | np.ndarray  # one array where all are of one length
 
 
 class Arrays(SequenceData):
@@ -53,6 +54,8 @@ class Arrays(SequenceData):
         val_fraction: share of the training split that is for validation, where the file has none.
         test_fraction: share of `x` and `y` that is for the test, where the file has no splits at all.
         split_seed: those shares are drawn by this seed, whatever the run's.
+        train_on_val: train on the sequences of val too, for the last fit once all has been chosen. The metrics of val
+            then say nothing, and the weights of the end are to be kept: `trainer.restore_best=false`.
         eval_batch_size: sequences in a batch of an evaluation.
     """
 
@@ -67,6 +70,7 @@ class Arrays(SequenceData):
         val_fraction: Fraction = 0.1,
         test_fraction: Fraction = 0.1,
         split_seed: NonNegativeInt = 0,
+        train_on_val: bool = False,
         eval_batch_size: PositiveInt = 128,
     ) -> None:
         if val_fraction + test_fraction >= 1:
@@ -79,6 +83,7 @@ class Arrays(SequenceData):
         self.targets = targets
         self.standardize = standardize
         self.fractions, self.split_seed = {"val": val_fraction, "test": test_fraction}, split_seed
+        self.train_on_val = train_on_val
         self.splits = SPLITS
 
     # -- reading ---
@@ -97,24 +102,27 @@ class Arrays(SequenceData):
         }
         if self._drawn:
             rows |= self._draw(rows["train"])
+        if self.train_on_val:
+            rows["train"] = rows["train"].joined(rows["val"])
         self.splits = tuple(split for split in SPLITS if split in rows)
         self.codec = codec or self._fit(rows["train"])
         inputs = self._inputs()
         width = rows["train"].x[0].shape[1]
         if inputs.num_features != width:
             raise UserError(f"{self._place}: has {width} features, the trained model {inputs.num_features}")
-        self._x = {split: [inputs.encode(x_TD) for x_TD in rows[split].x] for split in self.splits}
+        self._x = {split: _stacked([inputs.encode(x_TD) for x_TD in rows[split].x]) for split in self.splits}
+        self._lengths = {split: np.array([len(x_TD) for x_TD in its], np.int64) for split, its in self._x.items()}
         self._y = {split: self._encode_targets(rows[split].y, split) for split in self.splits}
 
     def transform(self, rows: Rows) -> Rows:
         """Return the sequences of one split as they are to be read; a subclass may change their order."""
         return rows
 
-    def vary(self, x: list[np.ndarray], draws_BK: np.ndarray) -> list[np.ndarray]:
+    def vary(self, x: Sequences, draws_BK: np.ndarray) -> Sequences:
         """Return training sequences, standardised, as one epoch reads them.
 
         Args:
-            x: the ``x_TD`` of a batch.
+            x: the ``x_TD`` of a batch, or ``x_BTD`` where all sequences of the split are of one length.
             draws_BK: numbers for each of them, new in each epoch, uniform on [0, 1); K is `num_draws`.
         """
         return x
@@ -174,23 +182,19 @@ class Arrays(SequenceData):
 
     def train_batches(self, seed: int, epoch: int, start: int = 0) -> Iterator[Batch]:
         rng = np.random.default_rng((seed, epoch))
-        chosen = shuffled_batches(self._lengths("train"), self.batch_size, rng)
+        chosen = shuffled_batches(self._lengths["train"], self.batch_size, rng)
         draws_NK = rng.random((len(self._x["train"]), self.num_draws))
         for numbers in chosen[start:]:
-            varied = self.vary([self._x["train"][number] for number in numbers], draws_NK[numbers])
-            yield self._batch("train", numbers, varied)
+            yield self._batch("train", numbers, self.vary(_take(self._x["train"], numbers), draws_NK[numbers]))
 
     def num_train_batches(self, seed: int, epoch: int) -> int:
         return -(-len(self._x["train"]) // self.batch_size)
 
     def eval_batches(self, split: str) -> Iterator[Batch]:
-        for numbers in ordered_batches(self._lengths(split), self.eval_batch_size):
-            yield self._batch(split, numbers, [self._x[split][number] for number in numbers])
+        for numbers in ordered_batches(self._lengths[split], self.eval_batch_size):
+            yield self._batch(split, numbers, _take(self._x[split], numbers))
 
-    def _lengths(self, split: str) -> np.ndarray:
-        return np.array([len(x_TD) for x_TD in self._x[split]], np.int64)
-
-    def _batch(self, split: str, numbers: np.ndarray, x: list[np.ndarray]) -> Batch:
+    def _batch(self, split: str, numbers: np.ndarray, x: Sequences) -> Batch:
         import torch  # here, since a config is checked without it
 
         from rnntrain.batch import Batch
@@ -217,11 +221,15 @@ class Arrays(SequenceData):
 
     def describe(self) -> str:
         sizes = ", ".join(f"{len(self._x[split]):,} {split}" for split in self.splits)
-        lengths = np.concatenate([self._lengths(split) for split in self.splits])
+        lengths = np.concatenate([self._lengths[split] for split in self.splits])
         steps = f"{lengths.min():,}" if lengths.min() == lengths.max() else f"{lengths.min():,} to {lengths.max():,}"
         shares = " and ".join(f"{split} {fraction:.0%}" for split, fraction in self._drawn.items() if fraction)
         drawn = f"; drawn by seed {self.split_seed}: {shares}" if shares else ""
-        return f"Sequences: {sizes}, of {steps} steps of {self._inputs().num_features} features; {self._what()}{drawn}"
+        trained = "; val is trained on too" if self.train_on_val else ""
+        return (
+            f"Sequences: {sizes}, of {steps} steps of {self._inputs().num_features} features; "
+            f"{self._what()}{drawn}{trained}"
+        )
 
     def _what(self) -> str:
         each = "a step" if self._reader.per_step else "a sequence"
@@ -271,6 +279,15 @@ class Arrays(SequenceData):
     def _training_mean(self) -> np.ndarray:
         assert isinstance(self.codec, NumbersCodec)
         return np.concatenate([y.reshape(-1, self.codec.num_targets) for y in self._y["train"]]).mean(0)
+
+
+def _stacked(x: list[np.ndarray]) -> Sequences:
+    """Return sequences as one array where they are of one length."""
+    return np.stack(x) if len({len(x_TD) for x_TD in x}) == 1 else x
+
+
+def _take(x: Sequences, numbers: np.ndarray) -> Sequences:
+    return x[numbers] if isinstance(x, np.ndarray) else [x[number] for number in numbers]
 
 
 def _text(value: Any) -> str:

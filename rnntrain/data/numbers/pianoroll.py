@@ -4,14 +4,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from rnntrain.data.base import Codec, DataSet
-from rnntrain.data.bucketing import ordered_batches, pad, shuffled_batches
+from rnntrain.data.bucketing import ordered_batches, shuffled_batches
 from rnntrain.data.codecs import malformed
 from rnntrain.data.numbers.matlab import read_matlab
 from rnntrain.data.numbers.npz import check_names, read_npz, sequences, sha256_of
@@ -110,6 +110,7 @@ class PianoRoll(DataSet):
         for split in self.splits:
             _check(pieces[split], self.num_keys, f"data.path={self.path}: {split}")
             self._pieces[split] = [piece for piece in pieces[split] if len(piece) >= shortest]
+        self._free_keys = [_free_keys(piece) for piece in self._pieces["train"]]
         if codec is None:
             targets = [piece[shortest - 1 :] for piece in self._pieces["train"]]
             counts_K = sum(piece.sum(0, dtype=np.int64) for piece in targets)
@@ -126,9 +127,12 @@ class PianoRoll(DataSet):
         rng = np.random.default_rng((seed, epoch))
         pieces = self.pieces("train")
         chosen = shuffled_batches(_lengths(pieces), self.batch_size, rng)
-        shifts_N = rng.uniform(-1.0, 1.0, len(pieces))
+        shifts_N = rng.uniform(-1.0, 1.0, len(pieces)).tolist()
         for numbers in chosen[start:]:
-            yield _batch([_moved(pieces[number], shifts_N[number], self.transpose) for number in numbers])
+            yield _batch(
+                [pieces[number] for number in numbers],
+                [_shift(shifts_N[number], self.transpose, self._free_keys[number]) for number in numbers],
+            )
 
     def num_train_batches(self, seed: int, epoch: int) -> int:
         return -(-len(self._pieces["train"]) // self.batch_size)
@@ -185,28 +189,34 @@ def _check(pieces: list[np.ndarray], num_keys: int, place: str) -> None:
         raise UserError(f"{place}: no piece has two chords; there is nothing to predict")
 
 
-def _lengths(pieces: list[np.ndarray]) -> np.ndarray:
+def _lengths(pieces: Sequence[np.ndarray]) -> np.ndarray:
     return np.array([len(piece) - 1 for piece in pieces], np.int64)
 
 
-def _moved(piece_TK: np.ndarray, share: float, most: int) -> np.ndarray:
-    """Return the piece moved by `share` of `most` semitones, rounded, but none of its notes off the keyboard."""
-    if not most:
-        return piece_TK
+def _free_keys(piece_TK: np.ndarray) -> tuple[int, int]:
+    """Return how many keys below and above those of a piece are never struck; none where it is silent throughout."""
     sounding = np.flatnonzero(piece_TK.any(0))
-    low, high = (sounding[0], sounding[-1]) if len(sounding) else (0, piece_TK.shape[1] - 1)
+    return (int(sounding[0]), piece_TK.shape[1] - 1 - int(sounding[-1])) if len(sounding) else (0, 0)
+
+
+def _shift(share: float, most: int, free: tuple[int, int]) -> int:
+    """Return `share` of `most` semitones, rounded, but none that would move a note off the keyboard."""
     # Shares are uniform on (-1, 1): half a semitone more at both ends gives each of the 2k + 1 shifts one chance.
-    shift = int(np.clip(np.rint(share * (most + 0.5)), -min(most, low), min(most, piece_TK.shape[1] - 1 - high)))
-    return np.roll(piece_TK, shift, axis=1)
+    return max(-min(most, free[0]), min(round(share * (most + 0.5)), most, free[1]))
 
 
-def _batch(pieces: list[np.ndarray]) -> Batch:
+def _batch(pieces: Sequence[np.ndarray], shifts: Sequence[int] | None = None) -> Batch:
+    """Return pieces as a batch, each moved by so many keys."""
     import torch  # here, since a config is checked without it
 
     from rnntrain.batch import Batch
 
-    inputs_BTK, lengths_B = pad([piece[:-1].astype(np.float32) for piece in pieces])
-    targets_BTK, _ = pad([piece[1:].astype(np.float32) for piece in pieces])
+    lengths_B, keys = _lengths(pieces), pieces[0].shape[1]
+    rolls_BTK = np.zeros((len(pieces), int(lengths_B.max()) + 1, keys), np.float32)
+    for roll_TK, piece_TK, shift in zip(rolls_BTK, pieces, shifts or [0] * len(pieces), strict=True):
+        up, down = max(shift, 0), max(-shift, 0)
+        roll_TK[: len(piece_TK), up : keys - down] = piece_TK[:, down : keys - up]
+    inputs_BTK, targets_BTK = (np.ascontiguousarray(part) for part in (rolls_BTK[:, :-1], rolls_BTK[:, 1:]))
     full = int(lengths_B.min()) == inputs_BTK.shape[1]
     lengths = None if full else torch.from_numpy(lengths_B)
     return Batch(torch.from_numpy(inputs_BTK), torch.from_numpy(targets_BTK), lengths)
