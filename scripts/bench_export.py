@@ -27,16 +27,17 @@ import torch
 sys.path[:0] = [str(Path(__file__).resolve().parent.parent / part) for part in (".", "tests")]
 
 from tasks.cases import TASKS  # noqa: E402
-from training import CELLS, make_config, write_text  # noqa: E402
+from training import CELLS, make_config, with_cells, write_text  # noqa: E402
 
-from rnntrain.build import Experiment, build, build_model  # noqa: E402
+from rnntrain.build import Experiment, build  # noqa: E402
 from rnntrain.errors import UserError  # noqa: E402
+from rnntrain.exporting.comparison import GOAL  # noqa: E402
 from rnntrain.exporting.int8 import write_int8  # noqa: E402
 from rnntrain.exporting.measured import measure  # noqa: E402
 from rnntrain.exporting.onnx_file import OnnxModel, write_onnx  # noqa: E402
 from rnntrain.exporting.program import Program  # noqa: E402
 from rnntrain.exporting.torch_file import TorchModel, write_torch  # noqa: E402
-from rnntrain.exporting.verify import GOAL, verify  # noqa: E402
+from rnntrain.exporting.verify import verify  # noqa: E402
 from rnntrain.models.sequence import SequenceModel  # noqa: E402
 
 REPEATS = 7
@@ -55,17 +56,6 @@ TIMED_CELLS = (
 )
 
 
-def with_cell(experiment: Experiment, cell: str, **model: Any) -> SequenceModel:
-    """Return the model of an experiment with another cell, and other sizes, and random weights."""
-    config = experiment.config
-    wanted = make_config(Path("none.txt"), cell=cell).cell
-    sizes = replace(config.model, arguments=config.model.arguments | model)
-    torch.manual_seed(0)
-    return build_model(
-        replace(config, cell=wanted, cells=(), model=sizes), experiment.task, experiment.data.codec
-    ).eval()
-
-
 def differences(folder: Path, tasks: list[str], cells: list[str], form: str) -> int:
     """Print the largest difference of each cell in each task; return how many exceed the goal."""
     worst, above = (0.0, "none"), 0
@@ -75,7 +65,7 @@ def differences(folder: Path, tasks: list[str], cells: list[str], form: str) -> 
             path = folder / ("model.onnx" if form == "onnx" else "model.pt2")
             codec = experiment.data.codec
             try:
-                model = with_cell(experiment, cell)
+                model = with_cells(experiment, cell)
                 write: Callable[..., Any] = write_onnx if form == "onnx" else write_torch
                 write(model, experiment.task, codec, path, {})
                 exported = OnnxModel(path, threads=1) if form == "onnx" else TorchModel(path)
@@ -84,9 +74,10 @@ def differences(folder: Path, tasks: list[str], cells: list[str], form: str) -> 
                 print(f"{task:<24} {cell:<18} {error}", flush=True)
                 above += 1
                 continue
-            print(f"{task:<24} {cell:<18} {found}", flush=True)
+            precision = exported.description["precision"]
+            print(f"{task:<24} {cell:<18} {precision}  {found}", flush=True)
             worst = max(worst, (found.largest, f"{cell} in {task}: {found.where}"))
-            above += not found.good
+            above += not found.right
     print(f"\n{len(tasks)} tasks x {len(cells)} cells: largest difference {worst[0]:.1e} ({worst[1]}); {above} above")
     return above
 
@@ -112,7 +103,7 @@ def speed(folder: Path) -> None:
     print(f"{'cell':<16}" + "".join(f"{f'{rows} x {steps}':>24}" for rows, steps in shapes))
     print(" " * 16 + f"{'onnx':>12}{'pt2':>12}" * len(shapes))
     for cell in TIMED_CELLS:
-        model = with_cell(experiment, cell, hidden_size=128)
+        model = with_cells(experiment, cell, hidden_size=128)
         codec = experiment.data.codec
         write_onnx(model, experiment.task, codec, folder / "model.onnx", {})
         write_torch(model, experiment.task, codec, folder / "model.pt2", {})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import struct
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,9 +14,10 @@ import torch
 from torch import nn
 
 from rnntrain import config as configs
-from rnntrain.build import Experiment, build
+from rnntrain.build import Experiment, build, build_model
 from rnntrain.config import Config
 from rnntrain.metrics import Metrics, Picture
+from rnntrain.models.sequence import SequenceModel
 from rnntrain.trainer import Trainer
 from rnntrain.watching.watcher import Watcher
 from rnntrain.watching.window import StepResult
@@ -121,6 +123,16 @@ def make_config(path: Path, changes: dict[str, Any] | None = None, *, cell: str 
 def make_experiment(path: Path, changes: dict[str, Any] | None = None, *, cell: str = "lstm") -> Experiment:
     """Build what `make_config` says, on the text at `path`."""
     return build(make_config(path, changes, cell=cell))
+
+
+def with_cells(experiment: Experiment, *cells: str, **model: Any) -> SequenceModel:
+    """Return the model of an experiment with other cells, one a layer, other sizes, and random weights."""
+    config = experiment.config
+    wanted = tuple(make_config(Path("none.txt"), cell=cell).cell for cell in cells)
+    sizes = replace(config.model, arguments=config.model.arguments | {"num_layers": len(cells)} | model)
+    config = replace(config, cell=wanted[0], cells=wanted, model=sizes)
+    torch.manual_seed(0)
+    return build_model(config, experiment.task, experiment.data.codec).eval()
 
 
 class Scripted(Metrics):

@@ -9,10 +9,11 @@ from typing import Literal
 from rnntrain.errors import UserError
 
 Format = Literal["onnx", "torch"]
+Precision = Literal["auto", "float32", "float64"]
 SUFFIXES: dict[Format, str] = {"onnx": ".onnx", "torch": ".pt2"}
 
 
-def target_of(run: Path, out: Path | None, form: Format, int8: bool) -> Path:
+def target_of(run: Path, out: Path | None, form: Format, int8: bool, precision: Precision = "auto") -> Path:
     """Return the file to write: the one that was asked for, or `model.onnx` and the like in the run's folder.
 
     Raises:
@@ -20,6 +21,8 @@ def target_of(run: Path, out: Path | None, form: Format, int8: bool) -> Path:
     """
     if int8 and form == "torch":
         raise UserError("--int8: only ONNX files have weights of eight bits; use --format onnx")
+    if int8 and precision == "float64":
+        raise UserError("--int8: leaves the rest in float32; leave --precision out")
     if out is None:
         return run / f"{'model.int8' if int8 else 'model'}{SUFFIXES[form]}"
     if out.suffix != SUFFIXES[form]:

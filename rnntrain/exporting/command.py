@@ -10,22 +10,31 @@ from typing import Any
 from rnntrain.build import build
 from rnntrain.checkpoints.durable import one_line, replace_file
 from rnntrain.errors import UserError
-from rnntrain.exporting.asked import Format
+from rnntrain.exporting.asked import Format, Precision
+from rnntrain.exporting.comparison import GOAL
 from rnntrain.exporting.int8 import write_int8
 from rnntrain.exporting.measured import measure
 from rnntrain.exporting.onnx_file import OnnxModel, write_onnx
 from rnntrain.exporting.torch_file import TorchModel, write_torch
-from rnntrain.exporting.verify import GOAL, Run, verify
+from rnntrain.exporting.verify import Run, verify
 from rnntrain.runs.environment import package_version
 from rnntrain.using import Loaded, load
 
 
 def export(
-    path: Path, target: Path, form: Format, *, int8: bool, compare: bool, overrides: Sequence[str]
+    path: Path,
+    target: Path,
+    form: Format,
+    *,
+    int8: bool,
+    precision: Precision,
+    compare: bool,
+    overrides: Sequence[str],
 ) -> Iterator[str]:
     """Write a run's model and its description; yield lines to print, as the work goes on.
 
     Args:
+        precision: what the file computes in, where it is not in eight bits.
         compare: run the file beside the model; of eight bits, also on the validation split, which is then read.
 
     Raises:
@@ -36,17 +45,20 @@ def export(
     facts = {"run": loaded.run.path.name, "step": loaded.step, "rnntrain": package_version()}
     with one_line(target.parent):
         target.parent.mkdir(parents=True, exist_ok=True)
-    write = write_int8 if int8 else write_onnx if form == "onnx" else write_torch
-    description = write(loaded.model, loaded.task, loaded.codec, target, facts)
+    given = (loaded.model, loaded.task, loaded.codec, target, facts)
+    write = write_onnx if form == "onnx" else write_torch
+    description = write_int8(*given) if int8 else write(*given, precision)
     beside = target.with_name(f"{target.name}.json")
     with one_line(beside):
         replace_file(beside, (json.dumps(description, indent=2) + "\n").encode())
     here = Path.cwd()
     shown = target.relative_to(here) if target.is_relative_to(here) else target
     yield f"{shown}  {target.stat().st_size:,} bytes, {beside.name} beside it"
+    if precision == "auto" and description["precision"] == "float64":
+        yield "  in float64: with these weights rounding grows from step to step, and float32 would not do"
     yield from _table(description)
     if compare:
-        yield from _compare(loaded, target, form, int8)
+        yield from _compare(loaded, target, form, description)
 
 
 def _table(description: dict[str, Any]) -> Iterator[str]:
@@ -60,14 +72,15 @@ def _table(description: dict[str, Any]) -> Iterator[str]:
         yield f"  {kind:<5}  {each['name']:<{width}}  {each['dtype']} [{shape}]"
 
 
-def _compare(loaded: Loaded, target: Path, form: Format, int8: bool) -> Iterator[str]:
+def _compare(loaded: Loaded, target: Path, form: Format, description: dict[str, Any]) -> Iterator[str]:
     run = OnnxModel(target).run if form == "onnx" else TorchModel(target).run
     difference = verify(loaded.model, loaded.task, loaded.codec, run)
     yield f"compared with PyTorch: {difference}"
-    if int8:
+    if description["precision"] == "int8":
         yield from _quality(loaded, run)
     elif not difference.good:
-        raise UserError(f"{target}: differs from the model by more than {GOAL:g}; do not rely on it")
+        advice = "do not rely on it" if description["precision"] == "float64" else "use --precision float64"
+        raise UserError(f"{target}: differs from the model by more than {GOAL:g}; {advice}")
 
 
 def _quality(loaded: Loaded, run: Run) -> Iterator[str]:

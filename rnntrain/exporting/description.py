@@ -26,6 +26,7 @@ def describe(program: Program, task: Task, codec: Codec) -> dict[str, Any]:
     chunks = program.stateful and program.reading.chunks
     return {
         "format": FORMAT,
+        "precision": "float64" if program.precise else "float32",
         "task": type(task).__name__,
         "cells": [type(getattr(layer, "cell", layer)).__name__ for layer in program.model.backbone.layers],
         "chunks": chunks,
@@ -55,6 +56,12 @@ def describe(program: Program, task: Task, codec: Codec) -> dict[str, Any]:
         ],
         "codec": codec.state_dict(),
     }
+
+
+def as_described(arguments: dict[str, Tensor], description: dict[str, Any]) -> dict[str, Tensor]:
+    """Return arguments with the parts of the state in the type that the description gives them."""
+    types = {each["input"]: getattr(torch, each["dtype"]) for each in description["state"]}
+    return {name: value.to(types.get(name, value.dtype)) for name, value in arguments.items()}
 
 
 def _input_dims(name: str, program: Program) -> tuple[str | int, ...]:

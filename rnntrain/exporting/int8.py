@@ -20,7 +20,8 @@ def write_int8(model: SequenceModel, task: Task, codec: Codec, path: Path, facts
     """Write a model as ONNX with weights of eight bits; return its description.
 
     Products become products of integers and embeddings take a byte a number; convolutions, norms and the states stay
-    in float32. Of ONNX's recurrent operators only the LSTM has such a form; the others run as loops.
+    in float32, also of a model that would else be written in float64. Of ONNX's recurrent operators only the LSTM has
+    such a form; the others run as loops.
 
     Raises:
         UserError: if the model cannot be traced, or the file not be written.
@@ -30,8 +31,8 @@ def write_int8(model: SequenceModel, task: Task, codec: Codec, path: Path, facts
 
     with tempfile.TemporaryDirectory() as folder:
         whole, small = Path(folder) / "whole.onnx", Path(folder) / "small.onnx"
-        facts = facts | {"precision": "int8"}
-        description = write_onnx(model, task, codec, whole, facts, quantised_kernel)
+        description = write_onnx(model, task, codec, whole, facts, "float32", quantised_kernel)
+        description["precision"] = "int8"
         handlers, level = list(logging.root.handlers), logging.root.level
         logging.root.setLevel(logging.ERROR)  # it advises steps that a graph with loops does not survive
         try:

@@ -125,7 +125,7 @@ class ProjectedLoop(Loop):
 
 
 class PreciseLoop(Loop):
-    """A recurrence in float64, inputs, outputs and state still in float32.
+    """A recurrence in float64 within a model in float32, and with a state in float32.
 
     For the mLSTM, which divides by a sum that may all but cancel: after a thousand steps in float32 its output is off
     by 1e-3, where the layer itself, which goes by chunks, is off by 1e-4.
@@ -144,11 +144,3 @@ class PreciseLoop(Loop):
     def step(self, x_BD: Tensor, state: State) -> tuple[Tensor, State]:
         y_BH, state = super().step(x_BD.double(), map_state(Tensor.double, state))
         return y_BH.float(), map_state(Tensor.float, state)
-
-
-class PreciseProjectedLoop(PreciseLoop, ProjectedLoop):
-    """For cells that forget nothing and may stretch what they hold: antisymmetric and coRNN.
-
-    Over a thousand steps they stretch the rounding of the first ones too, PyTorch's and that of a file alike. In
-    float64 the file at least is right.
-    """

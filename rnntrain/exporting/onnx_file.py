@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,11 @@ import torch
 from rnntrain.cells.base import Recurrent
 from rnntrain.checkpoints.durable import one_line, replace_file
 from rnntrain.data.base import Codec
-from rnntrain.exporting.description import describe
+from rnntrain.exporting.asked import Precision
+from rnntrain.exporting.description import as_described, describe
+from rnntrain.exporting.onnx_float64 import exact_scalars, graphs, store_in_float32, without_missing_operators
 from rnntrain.exporting.onnx_kernels import OPSET, with_kernel
+from rnntrain.exporting.precision import computes_in_float64
 from rnntrain.exporting.program import Program, quiet, untraceable
 from rnntrain.models.sequence import SequenceModel
 from rnntrain.tasks.base import Task
@@ -28,18 +31,21 @@ def write_onnx(
     codec: Codec,
     path: Path,
     facts: dict[str, Any],
+    precision: Precision = "auto",
     kernel: Callable[[Recurrent], Recurrent | None] = with_kernel,
 ) -> dict[str, Any]:
     """Write a model as ONNX; return its description, which also stands in the file's metadata.
 
     Args:
         facts: added to the description: what run and step the weights are from.
-        kernel: gives the operator that takes the place of a recurrence, or None.
+        precision: what it computes in; "auto" for float32, or float64 where the model needs it.
+        kernel: gives the operator that takes the place of a recurrence in float32, or None.
 
     Raises:
         UserError: if the model cannot be traced, or the file not be written.
     """
-    program = Program(model, task, codec, kernel)
+    precise = computes_in_float64(model, precision)
+    program = Program(model, task, codec, (lambda _: None) if precise else kernel, precise)
     traced = program.trace()
     description = facts | describe(program, task, codec)
     names = [*program.outputs, *(f"next_{name}" for name in program.state_names)]
@@ -52,11 +58,15 @@ def write_onnx(
                 opset_version=OPSET,
                 dynamo=True,
                 verbose=False,
+                custom_translation_table=exact_scalars(),
             )
         except Exception as error:
             raise untraceable(program.model, error) from error
         assert graph is not None
         proto = graph.model_proto
+    if precise:
+        without_missing_operators(proto.graph)
+        store_in_float32(proto.graph)
     _tidy(proto, description)
     with one_line(path):
         replace_file(path, proto.SerializeToString())
@@ -71,7 +81,7 @@ def _tidy(proto: Any, description: dict[str, Any]) -> None:
         for dim, name in zip(value.type.tensor_type.shape.dim, shapes[value.name], strict=True):
             if isinstance(name, str) and dim.dim_param:
                 named[dim.dim_param] = name
-    for graph in _graphs(proto.graph):
+    for graph in graphs(proto.graph):
         for value in (*graph.input, *graph.output, *graph.value_info):
             for dim in value.type.tensor_type.shape.dim:
                 if dim.dim_param:  # setting it would clear a size
@@ -89,15 +99,6 @@ def _tidy(proto: Any, description: dict[str, Any]) -> None:
 
 
 _KINDS = ("inputs", "outputs", "state")
-
-
-def _graphs(graph: Any) -> Iterable[Any]:
-    """Yield a graph and all within it."""
-    yield graph
-    for node in graph.node:
-        for attribute in node.attribute:
-            if attribute.HasField("g"):
-                yield from _graphs(attribute.g)
 
 
 class OnnxModel:
@@ -122,8 +123,9 @@ class OnnxModel:
         self._outputs = [value.name for value in self._session.get_outputs()]
 
     def run(self, arguments: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """Return all outputs by name."""
+        """Return all outputs by name; parts of the state are taken in either precision."""
         # An input that changes nothing, such as lengths that a task ignores, is no part of the graph.
-        feed = {name: value.numpy() for name, value in arguments.items() if name in self._inputs}
+        given = as_described(arguments, self.description)
+        feed = {name: value.numpy() for name, value in given.items() if name in self._inputs}
         values = self._session.run(self._outputs, feed)
         return {name: torch.from_numpy(value) for name, value in zip(self._outputs, values, strict=True)}

@@ -25,7 +25,7 @@ from rnntrain.models.tag_head import TagScores
 from rnntrain.models.vocabulary import VocabularyLogits
 from rnntrain.tasks.base import Task
 from rnntrain.tasks.classification import ClassLogits
-from rnntrain.tasks.forecast.outputs import Forecast, Output, QuantileOutput
+from rnntrain.tasks.forecast.outputs import Forecast, Output
 from rnntrain.tasks.forecast.units import Units
 from rnntrain.tasks.forecasting import Forecasting
 from rnntrain.tasks.regression import Regression
@@ -42,12 +42,19 @@ class Named(NamedTuple):
             is that of the whole ("last"), or no chunk tells it ("none").
         meaning: for people.
         dims: the first dimensions.
+        measured: True of what is told as measured, which is in float64 whatever the model computes in.
     """
 
     tensor: Tensor
     in_chunks: InChunks
     meaning: str
     dims: tuple[str, ...] = ("batch", "time")
+    measured: bool = False
+
+    def single(self) -> Named:
+        """Return it as a model in float32 has it."""
+        kept = self.measured or not self.tensor.is_floating_point()
+        return self if kept else self._replace(tensor=self.tensor.float())
 
 
 class Ways(NamedTuple):
@@ -153,11 +160,12 @@ def _forecast(output: Forecast, told_BSCP: Tensor, batch: Batch, kind: Output, u
         named["one_step"] = Named(output.params_BSCP, "join", meaning)
     named["params"] = Named(told_BSCP, "last", "of the horizon, on the scale of training", ROWS)
     point_BSC = units.measured(kind.point(told_BSCP), batch)
-    named["forecast"] = Named(point_BSC, "last", "of the horizon, as measured", ROWS)
-    if isinstance(kind, QuantileOutput):
+    named["forecast"] = Named(point_BSC, "last", "of the horizon, as measured", ROWS, measured=True)
+    if kind.levels:
         quantiles_BSCQ = units.measured_quantiles(kind.quantiles(told_BSCP), batch)
         levels = ", ".join(f"{level:g}" for level in kind.levels)
-        named["quantiles"] = Named(quantiles_BSCQ, "last", f"of the horizon, as measured, at {levels}", ROWS)
+        meaning = f"of the horizon, as measured, at {levels}"
+        named["quantiles"] = Named(quantiles_BSCQ, "last", meaning, ROWS, measured=True)
     return named
 
 

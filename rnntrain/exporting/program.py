@@ -57,6 +57,8 @@ class Program(nn.Module):
     Args:
         model: trained; it is copied, and stays as it is.
         kernel: gives what a format has of its own for a recurrence, or None.
+        precise: compute in float64 throughout, the state too, so that chunks lose nothing either; inputs and outputs
+            are what they are in float32.
     """
 
     def __init__(
@@ -65,10 +67,13 @@ class Program(nn.Module):
         task: Task,
         codec: Codec,
         kernel: Callable[[Recurrent], Recurrent | None] = lambda _: None,
+        precise: bool = False,
     ) -> None:
         super().__init__()
         load_compiler()
-        self.model = copy.deepcopy(model).cpu().float().eval().requires_grad_(False)
+        self.precise = precise
+        self.model = copy.deepcopy(model).cpu().to(torch.float64 if precise else torch.float32)
+        self.model.eval().requires_grad_(False)
         self.reading: Reading = reading_of(self.model)
         self.stateful = not self.model.backbone.bidirectional
         self._pattern = self.model.initial_state(1)
@@ -124,9 +129,12 @@ class Program(nn.Module):
         return like(self._pattern, iter(arguments[len(self.input_names) :])) if self.stateful else None
 
     def forward(self, *arguments: Tensor) -> tuple[Tensor, ...]:
-        batch = self.batch(list(arguments))
-        output, state = self.model(batch, self.state(list(arguments)))
+        given = [part.double() if self.precise and part.is_floating_point() else part for part in arguments]
+        batch = self.batch(given)
+        output, state = self.model(batch, self.state(given))
         named = named_outputs(output, state, batch, self.model, self._task, self._codec, GRAPH)
+        if self.precise:
+            named = {name: each.single() for name, each in named.items()}
         self._told.outputs = {name: _kind(each) for name, each in named.items()}
         return *(each.tensor for each in named.values()), *(tensors_of(state) if self.stateful else [])
 

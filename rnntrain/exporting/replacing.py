@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
 from torch import nn
 
-from rnntrain.cells.antisymmetric import Antisymmetric
 from rnntrain.cells.base import Recurrent
-from rnntrain.cells.cornn import CoRNN
 from rnntrain.cells.lru import LRU
 from rnntrain.cells.mlstm import MLSTM
 from rnntrain.cells.projected import ProjectedCell
@@ -17,7 +16,7 @@ from rnntrain.cells.scanned import Scanned
 from rnntrain.cells.tcn import TCN
 from rnntrain.cells.transformer import Transformer
 from rnntrain.cells.weight_drop import WeightDrop
-from rnntrain.exporting.layers import Loop, PreciseLoop, PreciseProjectedLoop, ProjectedLoop
+from rnntrain.exporting.layers import Loop, PreciseLoop, ProjectedLoop
 from rnntrain.exporting.linear_layers import ComplexLoop, LinearLoop, QRNNLoop
 from rnntrain.exporting.whole_layers import Attention, Convolved
 from rnntrain.models.backbone import Backbone, Bidirectional
@@ -29,10 +28,8 @@ def exportable(layer: Recurrent) -> Recurrent:
         return ComplexLoop(layer)
     if isinstance(layer, QRNN):
         return QRNNLoop(layer)
-    if isinstance(layer, MLSTM):
+    if isinstance(layer, MLSTM) and layer.from_input.weight.dtype != torch.float64:
         return PreciseLoop(layer)
-    if isinstance(layer, Antisymmetric | CoRNN):
-        return PreciseProjectedLoop(layer)
     # A subclass with a step of its own is taken at its step's word.
     if isinstance(layer, ProjectedCell) and type(layer).step is ProjectedCell.step:
         return ProjectedLoop(layer)

@@ -12,7 +12,9 @@ from torch import Tensor
 
 from rnntrain.checkpoints.durable import one_line, replace_file
 from rnntrain.data.base import Codec
-from rnntrain.exporting.description import describe
+from rnntrain.exporting.asked import Precision
+from rnntrain.exporting.description import as_described, describe
+from rnntrain.exporting.precision import computes_in_float64
 from rnntrain.exporting.program import Program, quiet
 from rnntrain.models.sequence import SequenceModel
 from rnntrain.tasks.base import Task
@@ -20,18 +22,26 @@ from rnntrain.tasks.base import Task
 DESCRIPTION = "rnntrain.json"  # the name of the description in the file itself
 
 
-def write_torch(model: SequenceModel, task: Task, codec: Codec, path: Path, facts: dict[str, Any]) -> dict[str, Any]:
+def write_torch(
+    model: SequenceModel,
+    task: Task,
+    codec: Codec,
+    path: Path,
+    facts: dict[str, Any],
+    precision: Precision = "auto",
+) -> dict[str, Any]:
     """Write a model as a ``.pt2`` file; return its description, which also stands in the file.
 
     One program serves any batch size and any number of steps, one step among them.
 
     Args:
         facts: added to the description: what run and step the weights are from.
+        precision: what it computes in; "auto" for float32, or float64 where the model needs it.
 
     Raises:
         UserError: if the model cannot be traced, or the file not be written.
     """
-    program = Program(model, task, codec)
+    program = Program(model, task, codec, precise=computes_in_float64(model, precision))
     traced = program.trace()
     description = facts | describe(program, task, codec)
     for module in traced.graph_module.modules():
@@ -60,6 +70,7 @@ class TorchModel:
         ]
 
     def run(self, arguments: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Return all outputs by name."""
+        """Return all outputs by name; parts of the state are taken in either precision."""
         with torch.no_grad():
-            return dict(zip(self._names, self._module(*arguments.values()), strict=True))
+            given = as_described(arguments, self.description)
+            return dict(zip(self._names, self._module(*given.values()), strict=True))

@@ -16,6 +16,12 @@ def export(arguments: list[str]) -> int:
     )
     parser.add_argument("--format", default="onnx", choices=["onnx", "torch"], help="onnx is the default")
     parser.add_argument("--out", type=Path, metavar="F", help="the file (RUN/model.onnx or RUN/model.pt2)")
+    parser.add_argument(
+        "--precision",
+        default="auto",
+        choices=["auto", "float32", "float64"],
+        help="what the file computes in; auto, the default: float64 where rounding would grow too large in float32",
+    )
     parser.add_argument("--int8", action="store_true", help="weights of eight bits; ONNX alone")
     parser.add_argument(
         "--verify", action="store_true", help="compare it with PyTorch; of eight bits, on the validation split too"
@@ -24,13 +30,13 @@ def export(arguments: list[str]) -> int:
     from rnntrain.exporting.asked import require_onnx, target_of
     from rnntrain.runs.run import open_run
 
-    target = target_of(open_run(options.run).path, options.out, options.format, options.int8)
+    target = target_of(open_run(options.run).path, options.out, options.format, options.int8, options.precision)
     if options.format == "onnx":
         require_onnx()
 
     from rnntrain.exporting import command
 
-    asked = {"int8": options.int8, "compare": options.verify, "overrides": options.overrides}
-    for line in command.export(options.run, target, options.format, **asked):
+    asked = {"int8": options.int8, "precision": options.precision, "compare": options.verify}
+    for line in command.export(options.run, target, options.format, **asked, overrides=options.overrides):
         print(line, flush=True)
     return DONE

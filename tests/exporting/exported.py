@@ -7,14 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
 from tasks.cases import TASKS
-from training import make_config, write_text
+from training import make_config, with_cells, write_text
 
-from rnntrain.build import Experiment, build, build_model
+from rnntrain.build import Experiment, build
+from rnntrain.exporting.comparison import Difference
 from rnntrain.exporting.onnx_file import OnnxModel, write_onnx
 from rnntrain.exporting.torch_file import TorchModel, write_torch
-from rnntrain.exporting.verify import Difference, verify
+from rnntrain.exporting.verify import verify
 from rnntrain.models.sequence import SequenceModel
 
 
@@ -31,16 +31,6 @@ class Exported(NamedTuple):
         """Return the largest difference between the file and the model."""
         codec = self.experiment.data.codec
         return verify(self.model, self.experiment.task, codec, self.file.run, lengths, **options)
-
-
-def with_cells(experiment: Experiment, *cells: str, **model: Any) -> SequenceModel:
-    """Return the model of an experiment with other cells, one a layer, other sizes, and random weights."""
-    config, path = experiment.config, Path("none.txt")
-    wanted = tuple(make_config(path, cell=cell).cell for cell in cells)
-    sizes = replace(config.model, arguments=config.model.arguments | {"num_layers": len(cells)} | model)
-    config = replace(config, cell=wanted[0], cells=wanted, model=sizes)
-    torch.manual_seed(0)
-    return build_model(config, experiment.task, experiment.data.codec).eval()
 
 
 def language_model(folder: Path, *cells: str, **model: Any) -> tuple[Experiment, SequenceModel]:

@@ -26,7 +26,6 @@ from rnntrain.tasks.forecast.outputs import (
     PointOutput,
     QuantileOutput,
     StudentTOutput,
-    student_t_quantile,
 )
 from rnntrain.tasks.forecast.units import Units
 from rnntrain.tasks.forecasting import Forecasting
@@ -254,21 +253,6 @@ def test_skill_of_the_last_value_is_none(tmp_path: Path) -> None:
 def test_methods_without_enough_history_are_left_out(tmp_path: Path) -> None:
     data = load(write(tmp_path, long_table({"a": 90})), season=30, val_size=20, test_size=20)
     assert methods(data, "val") == [LAST_VALUE, SEASONAL]
-
-
-@pytest.mark.parametrize(
-    ("freedom", "level", "value"),
-    [
-        (2.0, 0.95, 2.919986),
-        (3.0, 0.9, 1.637744),
-        (5.0, 0.975, 2.570582),
-        (30.0, 0.75, 0.682756),
-        (4.0, 0.05, -2.131847),
-    ],
-)
-def test_quantiles_of_students_t_are_those_of_the_tables(freedom: float, level: float, value: float) -> None:
-    found = student_t_quantile(torch.tensor([freedom], dtype=torch.float64), level)
-    assert float(found) == pytest.approx(value, rel=2e-3)
 
 
 def test_quantiles_never_cross() -> None:

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
@@ -14,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from rnntrain.batch import Batch
+from rnntrain.tasks.forecast.student_t import student_t_of_normal, student_t_quantile
 
 Loss = Literal["mse", "mae", "huber"]
 MIN_SCALE = 1e-3  # of Student's t, in units of the scale: a value met exactly would else have no bound on its density
@@ -154,13 +154,14 @@ class StudentTOutput(Output):
 
     def quantiles(self, params_BSCP: Tensor) -> Tensor:
         location, scale, freedom = params_BSCP.unbind(-1)
-        return torch.stack([location + scale * student_t_quantile(freedom, level) for level in self.levels], -1)
+        above = [student_t_quantile(freedom, level) for level in self.levels[len(self.levels) // 2 + 1 :]]
+        # The levels lie symmetrically about 0.5, and so do their quantiles.
+        distances = [*(-each for each in reversed(above)), torch.zeros_like(freedom), *above]
+        return torch.stack([location + scale * distance for distance in distances], -1)
 
     def values(self, params_BSCP: Tensor, scores_BSCK: Tensor) -> Tensor:
         location, scale, freedom = (part[..., None] for part in params_BSCP.unbind(-1))
-        both_tails = 2 * torch.special.ndtr(-scores_BSCK.abs().to(torch.float64))
-        size = _student_t_size(freedom.expand_as(scores_BSCK), both_tails)
-        return location + scale * scores_BSCK.sign() * size
+        return location + scale * student_t_of_normal(freedom.expand_as(scores_BSCK), scores_BSCK)
 
 
 def pinball(values_BSCQ: Tensor, targets_BSC: Tensor, levels: Sequence[float]) -> Tensor:
@@ -168,35 +169,3 @@ def pinball(values_BSCQ: Tensor, targets_BSC: Tensor, levels: Sequence[float]) -
     levels_Q = torch.tensor(levels, dtype=values_BSCQ.dtype, device=values_BSCQ.device)
     error_BSCQ = targets_BSC[..., None] - values_BSCQ
     return torch.maximum(levels_Q * error_BSCQ, (levels_Q - 1) * error_BSCQ)
-
-
-def student_t_quantile(freedom: Tensor, level: float) -> Tensor:
-    """Return the quantile of Student's t for each number of degrees of freedom, at least 2.
-
-    By the expansion of Hill 1970 (Communications of the ACM 13, algorithm 396), good to 1e-3 of the value from two
-    degrees of freedom on, and to 1e-6 from five.
-    """
-    if level == 0.5:
-        return torch.zeros_like(freedom)
-    both_tails = torch.full_like(freedom, 2 * min(level, 1 - level), dtype=torch.float64)
-    size = _student_t_size(freedom, both_tails)
-    return size if level > 0.5 else -size
-
-
-def _student_t_size(freedom: Tensor, both_tails: Tensor) -> Tensor:
-    """Return the value that is exceeded, to one side or the other, with the probability `both_tails`."""
-    n = freedom.to(torch.float64)
-    a = 1 / (n - 0.5)
-    b = 48 / a**2
-    c = ((20700 * a / b - 98) * a - 16) * a + 96.36
-    d = ((94.5 / (b + c) - 3) / b + 1) * torch.sqrt(a * math.pi / 2) * n
-    y = (d * both_tails) ** (2 / n)
-    # Far out in the tail a series in y, nearer the middle one about the quantile of the normal distribution.
-    tail = ((1 / (((n + 6) / (n * y) - 0.089 * d - 0.822) * (n + 2) * 3) + 0.5 / (n + 4)) * y - 1) * (n + 1) / (n + 2)
-    tail = tail + 1 / y
-    x = torch.special.ndtri(both_tails / 2)
-    c = torch.where(n < 5, c + 0.3 * (n - 4.5) * (x + 0.6), c)
-    c = (((0.05 * d * x - 5) * x - 7) * x - 2) * x + b + c
-    middle = (((((0.4 * x**2 + 6.3) * x**2 + 36) * x**2 + 94.5) / c - x**2 - 3) / b + 1) * x
-    middle = torch.expm1(a * middle**2)
-    return torch.sqrt(n * torch.where(y > 0.05 + a, middle, tail)).to(freedom.dtype)
