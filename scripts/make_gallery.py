@@ -34,7 +34,7 @@ SAMPLE_LINES, SAMPLE_CHARS = 14, 700
 DRAWN_ELSEWHERE = {
     "vanishing": (
         "vanishing.png",
-        "accuracy by lag, above what of the gradient reaches so far back, of the plain network, its cures and gated "
+        "accuracy by lag, beside what of the gradient reaches so far back, of the plain network, its cures and gated "
         "cells (`scripts/vanishing.py`)",
     )
 }
