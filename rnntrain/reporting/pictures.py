@@ -18,7 +18,7 @@ MOST_PIXELS = 40_000_000
 CAPTIONS = {
     "confusion": "how often each class (a row) was taken for each other (a column)",
     "alignment": "the recording's features, and which symbol the model hears when",
-    "forecasts": "forecasts with their band after the history, beside what came",
+    "forecasts": "forecasts after the history, beside what came, with their band where the model gives one",
     "error_by_step": "mean error by step of the horizon, beside that of the last value",
     "coverage": "how often values lay below each quantile, against how often they should",
     "f1_by_type": "F1 of each type of span",
