@@ -1,11 +1,12 @@
 """Train the recipes of `configs/experiment/` over seeds and fill the table of results in BENCHMARKS.md.
 
-    python scripts/bench_recipes.py [NAME …] [--seeds 0 1 2] [--threads 1] [--write] [key=value …]
+    python scripts/bench_recipes.py [NAME …] [--seeds 0 1 2] [--threads 1] [--write] [--keep D] [key=value …]
 
 Each run is the command `rnntrain train experiment=NAME seed=…`, in a process of its own. The figure that counts is that
 of the test split, computed once, by the weights that were best on validation. `--write` puts the rows of the recipes
-that were run between the markers in BENCHMARKS.md and leaves the others as they are. Recipes on data that does not ship
-need RNNTRAIN_DATA, or `rnntrain data get NAME` before.
+that were run between the markers in BENCHMARKS.md and leaves the others as they are. `--keep` leaves the runs in a
+folder, from which `make_gallery.py --pictures` takes pictures, and takes those that were finished there as they are.
+Recipes on data that does not ship need RNNTRAIN_DATA, or `rnntrain data get NAME` before.
 """
 
 from __future__ import annotations
@@ -33,12 +34,14 @@ class Recipe(NamedTuple):
         larger_is_better: its sense.
         goal: what it has to reach; None where the figure is to be known, whatever it is.
         seeds: how many seeds are asked for.
+        overrides: what the recipe leaves open.
     """
 
     metric: str
     larger_is_better: bool
     goal: float | None
     seeds: int = 3
+    overrides: tuple[str, ...] = ()
 
 
 RECIPES = {
@@ -58,6 +61,12 @@ RECIPES = {
     "copy": Recipe("test/loss", False, 0.01),
     "selective_copy": Recipe("test/accuracy", True, 0.995),
     "pixel_digits": Recipe("test/accuracy", True, 0.97),
+    "vanishing": Recipe("test/accuracy", True, None),
+    "sms": Recipe("test/f1_spam", True, None),
+    "japanese_ner": Recipe("test/f1", True, None),
+    "word_lm": Recipe(
+        "test/perplexity", False, None, 3, ("data.path=@wikitext2/valid.txt", "data.test_path=@wikitext2/test.txt")
+    ),
 }
 
 
@@ -68,10 +77,12 @@ class Outcome(NamedTuple):
     baselines: dict[str, float]
 
 
-def train(name: str, recipe: Recipe, seed: int, overrides: list[str], folder: str) -> Outcome:
-    run = Path(folder) / f"{name}-{seed}"
+def train(name: str, recipe: Recipe, seed: int, overrides: list[str], folder: Path) -> Outcome:
+    run = folder / f"{name}-{seed}"
     command = [sys.executable, "-m", "rnntrain", "train", f"experiment={name}", f"seed={seed}", f"run.dir={run}"]
-    subprocess.run([*command, *overrides, "--quiet"], check=True, stdout=subprocess.DEVNULL)
+    if not _is_finished(run):
+        words = [*command, *recipe.overrides, *overrides, "--quiet"]
+        subprocess.run(words, check=True, stdout=subprocess.DEVNULL)
     summary: dict[str, Any] = json.loads((run / "summary.json").read_text())
     ending = f"/{recipe.metric}"
     baselines = {
@@ -81,6 +92,11 @@ def train(name: str, recipe: Recipe, seed: int, overrides: list[str], folder: st
     }
     validation = summary.get(recipe.metric.replace("test/", "val/"), float("nan"))
     return Outcome(float(summary[recipe.metric]), float(validation), summary["minutes"], baselines)
+
+
+def _is_finished(run: Path) -> bool:
+    summary = run / "summary.json"
+    return summary.is_file() and json.loads(summary.read_text())["status"] == "finished"
 
 
 def row(name: str, recipe: Recipe, outcomes: list[Outcome], seeds: list[int]) -> str:
@@ -138,6 +154,7 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, nargs="+", help="0 1 2, or as many as the recipe asks for")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--write", action="store_true", help="put the rows into BENCHMARKS.md")
+    parser.add_argument("--keep", type=Path, metavar="D", help="leave the runs in D")
     options = parser.parse_intermixed_args()
     overrides = [f"threads={options.threads}", *(word for word in options.names if "=" in word)]
     names = [word for word in options.names if "=" not in word] or list(RECIPES)
@@ -145,7 +162,8 @@ def main() -> int:
     if unknown:
         raise SystemExit(f"{unknown[0]}: no such recipe; there are: {', '.join(RECIPES)}")
     missed = False
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = options.keep or Path(temporary)
         for name in names:
             recipe = RECIPES[name]
             seeds = options.seeds or list(range(recipe.seeds))

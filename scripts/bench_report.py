@@ -1,7 +1,7 @@
 """How long a report of many runs takes, and how large its page is.
 
 The runs are written, not trained: five configurations over four seeds, each with a log of 20,000 steps, 40 evaluations
-with texts, four pictures and what simple methods reach; as much as a long run leaves.
+with texts, four pictures, two of them at eight moments, and what simple methods reach; as much as a long run leaves.
 
     python scripts/bench_report.py --runs 20
 """
@@ -13,6 +13,7 @@ import json
 import math
 import random
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -22,7 +23,9 @@ from pathlib import Path
 import numpy as np
 
 from rnntrain.configuring.config_files import to_yaml
-from rnntrain.watching.pictures import confusion_matrix, new_figure
+from rnntrain.runs.run import RunDir
+from rnntrain.runs.shown_pictures import keep_picture
+from rnntrain.watching.pictures import confusion_matrix, new_figure, pixels
 
 CELLS = ("lstm.LSTM", "gru.GRU", "mingru.MinGRU", "rnn.RNN", "lru.LRU")
 STEPS, LOG_EVERY, EVAL_EVERY = 20_000, 50, 500
@@ -65,17 +68,21 @@ def write_run(folder: Path, number: int) -> None:
     summary |= {f"test/f1_{name}": rng.random() for name in CLASSES}
     summary |= {"baseline/majority class/test/accuracy": 0.2, "num_parameters": 1_000_000}
     (folder / "summary.json").write_text(json.dumps(summary))
-    _draw(folder / "pictures", number)
 
 
-def _draw(folder: Path, number: int) -> None:
-    folder.mkdir()
-    rng = np.random.default_rng(number)
+def draw(run: RunDir) -> None:
+    """Draw what a run would have drawn."""
+    run.pictures.mkdir()
+    rng = np.random.default_rng(0)
     for split in ("test", "val"):
-        confusion_matrix(rng.integers(0, 300, (12, 12)), CLASSES).savefig(folder / f"{split}_confusion.png", dpi=120)
-        figure = new_figure(9.0, 5.0)
-        figure.subplots().imshow(rng.normal(size=(80, 200)), aspect="auto", cmap="magma")
-        figure.savefig(folder / f"{split}_alignment.png", dpi=120)
+        confusion = confusion_matrix(rng.integers(0, 300, (12, 12)), CLASSES)
+        confusion.savefig(run.pictures / f"{split}_confusion.png", dpi=120)
+        alignment = new_figure(9.0, 5.0)
+        alignment.subplots().imshow(rng.normal(size=(80, 200)), aspect="auto", cmap="magma")
+        alignment.savefig(run.pictures / f"{split}_alignment.png", dpi=120)
+    for step in range(EVAL_EVERY, STEPS, STEPS // 10):
+        keep_picture(run.pictures_over_time, "confusion", step, pixels(confusion))
+        keep_picture(run.pictures_over_time, "alignment", step, pixels(alignment))
 
 
 def _processor_seconds() -> float:
@@ -94,6 +101,11 @@ def main() -> None:
         folder = options.keep or Path(temporary)
         for number in range(options.runs):
             write_run(folder / "runs" / f"run-{number:02}", number)
+        first, *others = (RunDir(path) for path in sorted((folder / "runs").iterdir()))
+        draw(first)
+        for run in others:
+            shutil.copytree(first.pictures, run.pictures)
+            shutil.copytree(first.pictures_over_time, run.pictures_over_time)
         page, seconds, processor = folder / "report.html", [], []
         for _ in range(options.repeats):
             began, before = time.perf_counter(), _processor_seconds()
@@ -102,10 +114,15 @@ def main() -> None:
             seconds.append(time.perf_counter() - began)
             processor.append(_processor_seconds() - before)
         size = page.stat().st_size / MEGABYTE
+        one = folder / "one.html"
+        command = [sys.executable, "-m", "rnntrain", "report", str(folder / "runs" / "run-00"), "--out", str(one)]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        kept = sum(path.stat().st_size for path in RunDir(folder / "runs" / "run-00").pictures_over_time.iterdir())
+        told_of_one = f"one of them: {one.stat().st_size / MEGABYTE:.2f} MB; kept over time {kept / MEGABYTE:.2f} MB"
     told = ", ".join(f"{each:.2f}" for each in seconds)
     print(f"{options.runs} runs: {sorted(seconds)[len(seconds) // 2]:.2f} s (all: {told}; to reach 5 s)")
     print(f"processor time: {sorted(processor)[len(processor) // 2]:.2f} s, whatever else the machine does")
-    print(f"page: {size:.2f} MB (to reach 5 MB)")
+    print(f"page: {size:.2f} MB (to reach 5 MB); {told_of_one}")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """Write docs/experiments.md: every recipe with what it does, its command, the number that it gives, and its picture.
 
-What is said of a recipe stands in its file in configs/experiment, the number in the table of BENCHMARKS.md: this only
-brings them together, so that nothing is told twice.
+What is said of a recipe stands in its file in configs/experiment, the number in the table of BENCHMARKS.md, and what is
+said of a picture in docs/gallery/runs.json, which is written with it: this only brings them together, so that nothing
+is told twice. Recipes that write text have a sample in the place of a picture.
 
     python scripts/make_gallery.py                        # write the page
     python scripts/make_gallery.py --check                # say whether it is up to date
@@ -11,18 +12,32 @@ brings them together, so that nothing is told twice.
 from __future__ import annotations
 
 import argparse
+import json
 import re
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from rnntrain.comparing.records import read_runs
-from rnntrain.reporting.pictures import CAPTIONS, picture_files, small_png
+from rnntrain.comparing.records import RunRecord, read_runs
+from rnntrain.reporting.html import number_text
+from rnntrain.reporting.pictures import caption_of, picture_files, small_png
+from rnntrain.runs.run import RunDir, read_start
+from rnntrain.runs.shown_texts import read_texts
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE, PICTURES = ROOT / "docs" / "experiments.md", ROOT / "docs" / "gallery"
+TOLD = PICTURES / "runs.json"
 # Which of a run's pictures tells most, by words of their names.
-PREFERRED = ("forecasts", "alignment", "piano_roll", "confusion", "predictions")
-DRAWN_ELSEWHERE = {"vanishing": "vanishing.png"}
+PREFERRED = ("forecasts", "alignment", "piano_roll", "f1_by_type", "confusion", "predictions")
+WIDTHS = (900, 760, 640, 520)  # pixels: the first at which a picture is small enough
+MOST_BYTES = 40_000
+SAMPLE_LINES, SAMPLE_CHARS = 14, 700
+DRAWN_ELSEWHERE = {
+    "vanishing": (
+        "vanishing.png",
+        "accuracy by lag, beside what of the gradient reaches so far back, of the plain network, its cures and gated "
+        "cells (`scripts/vanishing.py`)",
+    )
+}
 TITLES = {
     "language_modeling": "Writing text",
     "classification": "Classifying sequences",
@@ -125,26 +140,94 @@ def _section(recipe: Recipe, result: Result | None) -> list[str]:
         beside = f"; simple methods: {result.simple}" if result.simple not in ("–", "") else ""
         aim = f" (to reach {result.to_reach})" if result.to_reach not in ("–", "") else ""
         lines += [f"**{result.metric} {result.median}**, {result.worst} at worst{aim}{beside}.", ""]
-    picture = DRAWN_ELSEWHERE.get(recipe.name, f"gallery/{recipe.name}.png")
-    if (ROOT / "docs" / picture).is_file():
-        lines += [f"![{recipe.name}: {recipe.summary}]({picture})", ""]
-    return lines[:-1]
+    return [*lines, *_seen(recipe.name)][:-1]
+
+
+def _seen(name: str) -> list[str]:
+    """Return the picture or the sample of a recipe, with what is to be seen."""
+    if name in DRAWN_ELSEWHERE:
+        file, caption = DRAWN_ELSEWHERE[name]
+        return [f"![{name}: {caption}]({file})", "", f"*{caption[0].upper()}{caption[1:]}.*", ""]
+    told = json.loads(TOLD.read_text(encoding="utf-8")).get(name)
+    if told is None:
+        return []
+    changed = ", ".join(f"`{word}`" for word in told["changed"])
+    run = f"seed {told['seed']}, {told['steps']:,} steps" + (f" ({changed})" if changed else "")
+    reached = f"; {told['metric']} {told['value']} in this run" if told["metric"] else ""
+    if "text" in told:
+        sample = ["    " + line for line in told["text"].splitlines()]
+        return [f"*What it writes, {run}{reached}:*", "", *sample, ""]
+    caption = told["caption"]
+    where = {"test": "on test", "val": "on validation"}.get(told["split"])
+    split = f"{where}, " if where else ""
+    return [
+        f"![{name}: {caption}](gallery/{name}.png)",
+        "",
+        f"*{caption[0].upper()}{caption[1:]}; {split}{run}{reached}.*",
+        "",
+    ]
 
 
 def take_pictures(folder: Path) -> list[Path]:
-    """Copy the picture that tells most of a finished run of each recipe, made small."""
+    """Copy the picture that tells most of a finished run of each recipe, made small, and note what is to be seen."""
     names = {recipe.name for recipe in recipes()} - set(DRAWN_ELSEWHERE)
+    told: dict[str, dict[str, Any]] = json.loads(TOLD.read_text(encoding="utf-8")) if TOLD.is_file() else {}
     written = []
     PICTURES.mkdir(exist_ok=True)
+    taken: set[str] = set()
     for record in read_runs([folder]):
         name = str(record.config.get("run.group"))
+        if name not in names or name in taken or not record.finished:
+            continue
+        note = _note(record, name)
         files = picture_files(record.path / "pictures")
         chosen = next((path for word in PREFERRED for path in files if word in path.stem), None)
-        if name in names and record.finished and chosen is not None and (data := small_png(chosen)) is not None:
-            assert any(word in chosen.stem for word in CAPTIONS), chosen
+        if chosen is not None and (data := _small(chosen)) is not None:
+            note |= {"split": _split(chosen), "caption": caption_of(chosen.stem)}
+            assert note["caption"], chosen
             (PICTURES / f"{name}.png").write_bytes(data)
             written.append(PICTURES / f"{name}.png")
-    return written
+        elif (sample := _sample(record)) is not None:
+            note |= {"text": sample}
+        else:
+            continue
+        taken.add(name)
+        told[name] = note
+    TOLD.write_text(json.dumps(told, indent=2, ensure_ascii=False, sort_keys=True) + "\n", encoding="utf-8")
+    return [*written, TOLD]
+
+
+def _note(record: RunRecord, name: str) -> dict[str, Any]:
+    """Return of which run a picture is: what it was told beside the recipe, and what it reached."""
+    words = [str(word) for word in read_start(RunDir(record.path)).get("command", [])]
+    usual = ("experiment=", "seed=", "run.", "threads=")
+    changed = [word for word in words if "=" in word and not word.startswith((*usual, "-"))]
+    known = results().get(name)
+    metric = known.metric if known and known.metric in record.metrics else "val/loss"
+    value = number_text(record.metrics.get(metric), 3)
+    return {"seed": record.seed, "steps": record.summary["step"], "changed": changed, "metric": metric, "value": value}
+
+
+def _split(path: Path) -> str:
+    split = path.stem.partition("_")[0]
+    return split if split in ("val", "test") else "val"  # what shows examples takes them from val
+
+
+def _small(path: Path) -> bytes | None:
+    """Return a picture of at most `MOST_BYTES`, as wide as that allows."""
+    for width in WIDTHS:
+        data = small_png(path, width)
+        if data is None or len(data) <= MOST_BYTES:
+            return data
+    raise SystemExit(f"{path}: has more than {MOST_BYTES:,} bytes even at a width of {WIDTHS[-1]}; draw it simpler")
+
+
+def _sample(record: RunRecord) -> str | None:
+    """Return the beginning of the text that a run ended with."""
+    shown = read_texts(RunDir(record.path).texts).get("sample")
+    if not shown:
+        return None
+    return "\n".join(shown[-1].text[:SAMPLE_CHARS].strip().splitlines()[:SAMPLE_LINES])
 
 
 def main() -> None:

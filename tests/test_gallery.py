@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import re
 from types import ModuleType
 
@@ -37,3 +38,17 @@ def test_pictures_that_are_named_are_there_and_small(gallery: ModuleType) -> Non
     assert named
     sizes = [(REPOSITORY / "docs" / name).stat().st_size for name in named]
     assert max(sizes) < 300_000
+    assert all(path.stat().st_size <= gallery.MOST_BYTES for path in gallery.PICTURES.glob("*.png"))
+
+
+def test_every_recipe_has_a_picture_told_in_words_or_a_sample(gallery: ModuleType) -> None:
+    for recipe in gallery.recipes():
+        seen = "\n".join(gallery._seen(recipe.name))
+        assert re.search(r"!\[.{30,}\]\(\S+\.png\)\n\n\*.{30,}\*", seen) or "What it writes" in seen, recipe.name
+
+
+def test_a_picture_of_a_shorter_run_says_so(gallery: ModuleType) -> None:
+    for name, told in json.loads(gallery.TOLD.read_text(encoding="utf-8")).items():
+        seen = "\n".join(gallery._seen(name))
+        assert all(word in seen for word in told["changed"]), name
+        assert f"{told['steps']:,} steps" in seen

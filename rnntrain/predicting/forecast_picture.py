@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from rnntrain.data.forecast.time_index import Frequency
 from rnntrain.predicting.history import History
 from rnntrain.predicting.predictor import Record
+from rnntrain.tasks.forecast.pictures import legend_below
 from rnntrain.watching.pictures import COLOURS, STYLE, new_figure
 
 MOST_PANELS = 12
@@ -44,7 +45,7 @@ def draw_forecasts(
         if steps > trained:
             at = _places(history, steps, frequency)[1][trained - 1]
             axes.axvline(at, color=COLOURS[6], linewidth=0.8, linestyle=":", label="trained horizon")
-    grid[0, 0].legend(loc="best", fontsize=7)
+    legend_below(figure, grid[0, 0])
     return figure
 
 

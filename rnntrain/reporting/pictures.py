@@ -18,7 +18,7 @@ MOST_PIXELS = 40_000_000
 CAPTIONS = {
     "confusion": "how often each class (a row) was taken for each other (a column)",
     "alignment": "the recording's features, and which symbol the model hears when",
-    "forecasts": "forecasts with their band after the history, beside what came",
+    "forecasts": "forecasts after the history, beside what came, with their band where the model gives one",
     "error_by_step": "mean error by step of the horizon, beside that of the last value",
     "coverage": "how often values lay below each quantile, against how often they should",
     "f1_by_type": "F1 of each type of span",
@@ -73,8 +73,8 @@ def gallery(paths: Sequence[Path], budget_bytes: int) -> tuple[Html | None, int]
     return (element("div", *figures, class_="pictures") if figures else None), used
 
 
-def small_png(path: Path) -> bytes | None:
-    """Return a picture at most `WIDEST` wide, with few colours; None where it is no picture."""
+def small_png(path: Path, widest: int = WIDEST) -> bytes | None:
+    """Return a picture at most so wide, with few colours; None where it is no picture."""
     from PIL import Image
 
     try:
@@ -86,8 +86,8 @@ def small_png(path: Path) -> bytes | None:
             picture = image.convert("RGB")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return None
-    if picture.width > WIDEST:
-        size = (WIDEST, max(1, round(picture.height * WIDEST / picture.width)))
+    if picture.width > widest:
+        size = (widest, max(1, round(picture.height * widest / picture.width)))
         picture = picture.resize(size, Image.Resampling.LANCZOS, reducing_gap=2.0)
     written = io.BytesIO()
     picture.quantize(MOST_COLOURS, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE).save(

@@ -37,5 +37,7 @@ def alignment(x_TD: np.ndarray, log_probs_TV: np.ndarray, codec: TranscriptCodec
     below.set_ylim(0.0, 1.2)
     below.set_ylabel("probability")
     below.set_xlabel("seconds")
-    below.legend(loc="upper right")
+    # Above both, where it covers neither a symbol nor a curve.
+    handles, labels = below.get_legend_handles_labels()
+    above.legend(handles, labels, loc="lower right", bbox_to_anchor=(1.0, 1.0), frameon=False, borderaxespad=0.2)
     return figure

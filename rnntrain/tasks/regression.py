@@ -197,10 +197,13 @@ def _first_values(output: Tensor, batch: Batch, codec: NumbersCodec) -> list[lis
 
 def draw_predictions(true_NK: np.ndarray, said_NK: np.ndarray) -> Figure:
     """Draw each prediction above the number that it is for; on the diagonal both agree."""
-    from rnntrain.watching.pictures import COLOURS, new_figure
+    import matplotlib
+
+    from rnntrain.watching.pictures import COLOURS, STYLE, new_figure
 
     figure = new_figure(4.8, 4.8)
-    axes = figure.subplots()
+    with matplotlib.rc_context(STYLE):
+        axes = figure.subplots()
     low, high = (float(bound(each)) for bound, each in ((np.min, true_NK), (np.max, true_NK)))
     axes.plot([low, high], [low, high], color="black", linewidth=0.8, zorder=1)
     for target in range(min(true_NK.shape[1], len(COLOURS))):

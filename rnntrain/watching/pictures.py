@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 # Eight colours that stay apart in every common form of colour blindness (Okabe and Ito 2008).
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
 MOST_NAMED_CLASSES = 30  # beyond that, names and counts would cover each other
+LONGEST_UPRIGHT = 4  # characters of a name that stands upright below its column
 STYLE: dict[Any, Any] = {
     "axes.prop_cycle": cycler(color=COLOURS),
     "axes.spines.right": False,
@@ -49,12 +50,15 @@ def confusion_matrix(counts_CC: np.ndarray, names: Sequence[str]) -> Figure:
     with matplotlib.rc_context({**STYLE, "axes.grid": False}):
         axes = figure.subplots()
     shares_CC = counts_CC / np.maximum(counts_CC.sum(1, keepdims=True), 1)
-    image = axes.imshow(shares_CC, cmap="Blues", vmin=0.0, vmax=1.0)
+    # What never happened is white as the paper is, not the faintest blue.
+    shades = matplotlib.colormaps["Blues"].with_extremes(under="white")
+    image = axes.imshow(shares_CC, cmap=shades, vmin=float(np.finfo(np.float32).tiny), vmax=1.0)
     figure.colorbar(image, ax=axes, label="share of the true class")
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
     if len(names) <= MOST_NAMED_CLASSES:
-        axes.set_xticks(range(len(names)), names, rotation=45, ha="right")
+        slants = max(map(len, names), default=0) > LONGEST_UPRIGHT
+        axes.set_xticks(range(len(names)), names, rotation=45 if slants else 0, ha="right" if slants else "center")
         axes.set_yticks(range(len(names)), names)
         for (row, column), count in np.ndenumerate(counts_CC):
             if count:

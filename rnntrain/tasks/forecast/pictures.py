@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import matplotlib
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from rnntrain.watching.pictures import COLOURS, STYLE, new_figure
@@ -57,8 +58,16 @@ def forecasts(shown: Sequence[Shown]) -> Figure:
                     steps_S, each.low_S, each.high_S, color=COLOURS[1], alpha=0.2, linewidth=0, label=each.band
                 )
         axes.set_title(each.title)
-    grid[0, 0].legend(loc="best", fontsize=7)
+    for axes in grid[-1]:
+        axes.set_xlabel("steps after the last value that was known")
+    legend_below(figure, grid[0, 0])
     return figure
+
+
+def legend_below(figure: Figure, axes: Axes) -> None:
+    """Name the lines of one panel for all of them, below the panels, where it covers no line."""
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)
 
 
 def error_by_step(errors_S: Sequence[float], naive_S: Sequence[float]) -> Figure:
@@ -72,7 +81,7 @@ def error_by_step(errors_S: Sequence[float], naive_S: Sequence[float]) -> Figure
     axes.set_xlabel("step of the horizon")
     axes.set_ylabel("mean absolute error")
     axes.set_ylim(bottom=0)
-    axes.legend()
+    axes.legend(frameon=False)
     return figure
 
 
@@ -85,5 +94,5 @@ def coverage(levels: Sequence[float], shares: Sequence[float]) -> Figure:
     axes.plot(levels, shares, "o-", color=COLOURS[1], label="this model")
     axes.set_xlabel("level of the quantile")
     axes.set_ylabel("share of values below it")
-    axes.legend()
+    axes.legend(frameon=False)
     return figure

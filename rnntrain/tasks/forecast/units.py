@@ -59,9 +59,10 @@ class Units:
         Those of a sum of returns are more than the sums of theirs would be: the distances from the median are added as
         their squares, as if the steps were independent.
         """
+        sizes = scaled_BSCQ.shape[1], scaled_BSCQ.shape[-1]
+        values_BSCQ = self._unscaled(scaled_BSCQ.movedim(-1, 2).flatten(1, 2), batch).unflatten(1, sizes).movedim(2, -1)
         if self.transform != "returns":
-            return torch.stack([self.measured(part, batch) for part in scaled_BSCQ.unbind(-1)], -1)
-        values_BSCQ = torch.stack([self._unscaled(part, batch) for part in scaled_BSCQ.unbind(-1)], -1)
+            return values_BSCQ.exp() if self.transform == "log" else values_BSCQ
         middle = values_BSCQ.shape[-1] // 2
         median_BSC1 = values_BSCQ[..., middle : middle + 1]
         distance_BSCQ = values_BSCQ - median_BSC1
