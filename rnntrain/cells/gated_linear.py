@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from rnntrain.cells.init import fill_gate_, xavier_
 from rnntrain.cells.scan import in_full_precision
 from rnntrain.cells.scanned import Scanned
-from rnntrain.native import gated, library
+from rnntrain.native import gated
 from rnntrain.ranges import PositiveInt
 
 
@@ -59,9 +59,6 @@ class GatedLinear(Scanned):
         a, i, _ = torch.sigmoid(in_full_precision(self.from_input(x_BD))).chunk(3, -1)
         return {"a": a, "i": i}  # with `negative`, (a + 1) / 2
 
-    def run_native(self, x_BTD: Tensor, state: Tensor, lengths_B: Tensor | None) -> tuple[Tensor, Tensor] | None:
-        if not library.usable(x_BTD, state, *self.parameters()):
-            return None
+    def kernel(self) -> gated.Kernel:
         kind = gated.GATED_LINEAR_NEGATIVE if self.negative else gated.GATED_LINEAR
-        linear = self.from_input
-        return gated.run(kind, x_BTD, state, linear.weight, linear.bias, lengths_B=lengths_B)
+        return gated.Kernel(kind, self.from_input.weight, self.from_input.bias)

@@ -15,7 +15,7 @@ from rnntrain.cells.init import Init, initialize
 from rnntrain.cells.projected import ProjectedCell
 from rnntrain.cells.simple_scan import activate, simple_scan
 from rnntrain.errors import UserError
-from rnntrain.native import library, recurrence
+from rnntrain.native import recurrence
 from rnntrain.ranges import PositiveInt, Range
 
 TimeConstant = Annotated[float, Range(1, low_open=True)]
@@ -81,21 +81,10 @@ class Leaky(ProjectedCell):
     def project(self, x: Tensor, weights: Any) -> Tensor:
         return self.from_input(x)
 
-    def run_native(self, x_BTD: Tensor, state: Tensor, lengths_B: Tensor | None) -> tuple[Tensor, Tensor] | None:
-        if not library.usable(x_BTD, state, *self.parameters()):
-            return None
+    def kernel(self) -> recurrence.Kernel:
         weight_HH, rate_H = self.prepare()
-        y_BTH, last_BH = recurrence.recur(
-            recurrence.LEAKY[self.nonlinearity],
-            x_BTD,
-            (state,),
-            self.from_input.weight,
-            weight_HH,
-            self.from_input.bias,
-            options_O=rate_H,
-            lengths_B=lengths_B,
-        )
-        return y_BTH, last_BH
+        kind, linear = recurrence.LEAKY[self.nonlinearity], self.from_input
+        return recurrence.Kernel(kind, linear.weight, weight_HH, linear.bias, options_O=rate_H)
 
     def advance(self, products_BG: Tensor, state: Tensor, weights: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         weight_HH, rate_H = weights

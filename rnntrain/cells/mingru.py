@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from rnntrain.cells.init import fill_gate_, xavier_
 from rnntrain.cells.scan import in_full_precision
 from rnntrain.cells.scanned import Pooled
-from rnntrain.native import gated, library
+from rnntrain.native import gated
 from rnntrain.ranges import PositiveInt
 
 
@@ -58,9 +58,5 @@ class MinGRU(Pooled):
         z, _ = self.gates(x_BD)
         return {"z": torch.sigmoid(z)}
 
-    def run_native(self, x_BTD: Tensor, state: Tensor, lengths_B: Tensor | None) -> tuple[Tensor, Tensor] | None:
-        if not library.usable(x_BTD, state, *self.parameters()):
-            return None
-        linear = self.from_input
-        kind = gated.MINGRU[self.candidate]
-        return gated.run(kind, x_BTD, state, linear.weight, linear.bias, lengths_B=lengths_B)
+    def kernel(self) -> gated.Kernel:
+        return gated.Kernel(gated.MINGRU[self.candidate], self.from_input.weight, self.from_input.bias)

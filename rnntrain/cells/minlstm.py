@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from rnntrain.cells.init import fill_gate_, xavier_
 from rnntrain.cells.scan import in_full_precision
 from rnntrain.cells.scanned import Pooled
-from rnntrain.native import gated, library
+from rnntrain.native import gated
 from rnntrain.ranges import PositiveInt
 
 
@@ -60,9 +60,5 @@ class MinLSTM(Pooled):
         f, i, _ = in_full_precision(self.from_input(x_BD)).chunk(3, -1)
         return {"f": torch.sigmoid(f), "i": torch.sigmoid(i)}
 
-    def run_native(self, x_BTD: Tensor, state: Tensor, lengths_B: Tensor | None) -> tuple[Tensor, Tensor] | None:
-        if not library.usable(x_BTD, state, *self.parameters()):
-            return None
-        linear = self.from_input
-        kind = gated.MINLSTM[self.candidate]
-        return gated.run(kind, x_BTD, state, linear.weight, linear.bias, lengths_B=lengths_B)
+    def kernel(self) -> gated.Kernel:
+        return gated.Kernel(gated.MINLSTM[self.candidate], self.from_input.weight, self.from_input.bias)

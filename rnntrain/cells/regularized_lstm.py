@@ -120,22 +120,6 @@ class RegularizedLSTM(NoisyCell):
         y_TBH, (_, c_BH) = noisy_lstm_scan(frozen(products_TBG, valid_TB, 4), state, weights, noise)
         return y_TBH, (last_valid(y_TBH.transpose(0, 1), valid_TB.sum(0), state[0]), c_BH)
 
-    def recur(
-        self,
-        x_BTD: Tensor,
-        state: tuple[Tensor, ...],
-        weights: NoisyWeights,
-        noise: recurrence.Noise,
-        lengths_B: Tensor | None,
-    ) -> tuple[Tensor, ...]:
+    def kernel(self) -> recurrence.Kernel:
         linear = self.from_input
-        return recurrence.recur(
-            recurrence.NOISY_LSTM,
-            x_BTD,
-            state,
-            linear.weight,
-            weights.hidden_GH,
-            linear.bias,
-            lengths_B=lengths_B,
-            noise=noise,
-        )
+        return recurrence.Kernel(recurrence.NOISY_LSTM, linear.weight, self.prepare().hidden_GH, linear.bias)

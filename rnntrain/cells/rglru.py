@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from rnntrain.cells.init import xavier_
 from rnntrain.cells.scan import in_full_precision
 from rnntrain.cells.scanned import Scanned
-from rnntrain.native import gated, library
+from rnntrain.native import gated
 from rnntrain.ranges import PositiveInt
 
 # The constant c of the paper: a gate of 1 forgets eight times as fast as the decay alone would.
@@ -58,9 +58,6 @@ class RGLRU(Scanned):
         r, i, _ = torch.sigmoid(in_full_precision(self.from_input(x_BD))).chunk(3, -1)
         return {"r": r, "i": i, "a": self.coefficients(x_BD)[0]}
 
-    def run_native(self, x_BTD: Tensor, state: Tensor, lengths_B: Tensor | None) -> tuple[Tensor, Tensor] | None:
-        if not library.usable(x_BTD, state, *self.parameters()):
-            return None
+    def kernel(self) -> gated.Kernel:
         rate_H = -GATE_POWER * F.softplus(self.decay)
-        linear = self.from_input
-        return gated.run(gated.RGLRU, x_BTD, state, linear.weight, linear.bias, rate_H, lengths_B)
+        return gated.Kernel(gated.RGLRU, self.from_input.weight, self.from_input.bias, rate_H)

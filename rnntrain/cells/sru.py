@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from rnntrain.cells.init import fill_gate_, xavier_
 from rnntrain.cells.scan import in_full_precision
 from rnntrain.cells.scanned import Pooled
-from rnntrain.native import gated, library
+from rnntrain.native import gated
 from rnntrain.ranges import PositiveInt
 
 
@@ -60,10 +60,7 @@ class SRU(Pooled):
         f, _, r, _ = self.gates(x_BD)
         return {"f": torch.sigmoid(f), "r": torch.sigmoid(r)}
 
-    def run_native(self, x_BTD: Tensor, state: Tensor, lengths_B: Tensor | None) -> tuple[Tensor, Tensor] | None:
-        if not library.usable(x_BTD, state, *self.parameters()):
-            return None
+    def kernel(self) -> gated.Kernel:
         H, num_blocks = self.output_size, len(self.from_input.weight) // self.output_size
         bias_G = F.pad(self.bias, (H, (num_blocks - 3) * H))
-        kind = gated.SRU if num_blocks == 3 else gated.SRU_PROJECTED
-        return gated.run(kind, x_BTD, state, self.from_input.weight, bias_G, lengths_B=lengths_B)
+        return gated.Kernel(gated.SRU if num_blocks == 3 else gated.SRU_PROJECTED, self.from_input.weight, bias_G)
