@@ -20,7 +20,7 @@ class Clockwork(ProjectedCell):
     """h_t = tanh(W_xh x_t + b + W_hh h_{t-1})  in groups whose period divides t
     h_t = h_{t-1}                            in all others
 
-    Koutník et al. 2014, arXiv:1402.3511, section 3. Time counts from 0, so that every group moves at the first step.
+    Koutník et al. 2014, arXiv:1402.3511. Time counts from 0, so that every group moves at the first step.
     A group reads only from groups that are as slow or slower: the other blocks of W_hh are held at zero.
 
     The state is the tuple ``(h_BH, phase_BM)``, both zero at the start: the steps since each group last moved are

@@ -20,7 +20,7 @@ class GatedLinear(Scanned):
     i_t = σ(W_i x_t + b_i)
     h_t = a_t ⊙ h_{t-1} + i_t ⊙ (W_v x_t + b_v)
 
-    The diagonal recurrence h_t = A(x_t) h_{t-1} + B(x_t) of Grazzi et al. 2024, arXiv:2411.12537, eq. 1. They prove
+    The diagonal recurrence h_t = A(x_t) h_{t-1} + B(x_t) of Grazzi et al. 2024, arXiv:2411.12537. They prove
     that with eigenvalues in [0, 1] alone no such network of finite precision computes parity at every length, however
     deep, and that 2σ - 1 in place of σ is the cure: with a_t = 1 - 2x_t and the value x_t, h_t is the parity.
 

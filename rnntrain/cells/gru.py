@@ -21,7 +21,7 @@ class GRU(Recurrent):
     n_t = tanh(W_n x_t + b_n + U_n (r_t ⊙ h_{t-1}))          without
     h_t = (1 - z_t) ⊙ n_t + z_t ⊙ h_{t-1}
 
-    Cho et al. 2014, arXiv:1406.1078v3, eqs. 5 to 8, reset the state before the product. Resetting after it, as
+    Cho et al. 2014, arXiv:1406.1078v3, reset the state before the product. Resetting after it, as
     in the first version of that paper, lets one product serve all gates; PyTorch and cuDNN have this form alone,
     so it is the fast one (`torch.nn.GRU`), and the other is a loop in Python, linear in time. On a processor both
     run through our own kernels where these are built.

@@ -25,8 +25,8 @@ class Leaky(ProjectedCell):
     """h_t = (1 - α) ⊙ h_{t-1} + α ⊙ φ(W_xh x_t + b + W_hh h_{t-1}),  α = σ(a) = 1/τ
 
     Jaeger et al. 2007, "Optimization and applications of echo state networks with leaky-integrator neurons";
-    with several time scales side by side, Bengio et al. 2013, arXiv:1212.0901, section 3.2, and with τ learnt by
-    gradient, Mozer 1992. A unit forgets with the time constant of τ steps; τ > 1 holds for every a.
+    with several time scales side by side, Bengio et al. 2013, arXiv:1212.0901 (their leaky integration), and
+    with τ learnt by gradient, Mozer 1992. A unit forgets with the time constant of τ steps; τ > 1 holds for every a.
 
     The state is ``h_BH`` and starts at zero. The τ start evenly spaced on a logarithmic scale, unit 0 at `tau_min`
     and the last at `tau_max`. W_hh starts orthogonal, W_xh Xavier uniform and b zero, or all of them U(-1/√H, 1/√H)

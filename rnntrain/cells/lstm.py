@@ -30,7 +30,7 @@ class LSTM(Recurrent):
     h_t = o_t ⊙ tanh(c_t)
 
     Hochreiter and Schmidhuber 1997, with the forget gate of Gers, Schmidhuber and Cummins 2000; the equations
-    are those of Graves 2013, arXiv:1308.0850, eqs. 7 to 11, without its peephole weights. `torch.nn.LSTM` computes
+    are those of Graves 2013, arXiv:1308.0850, without its peephole weights. `torch.nn.LSTM` computes
     it, or our own kernels on a processor where these are built, with gates in the order i, f, g, o and two biases a
     gate, of which the second is redundant.
 

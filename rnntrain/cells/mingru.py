@@ -21,8 +21,8 @@ class MinGRU(Pooled):
     h̃_t = φ(W_h x_t + b_h)
     h_t = (1 - z_t) ⊙ h_{t-1} + z_t ⊙ h̃_t
 
-    Feng et al. 2024, arXiv:2410.01201, section 3.1, with φ the identity. Their scan over logarithms needs a
-    positive candidate, φ(x) = x + 0.5 where x ≥ 0 and σ(x) below (their appendix B); here that is a choice.
+    Feng et al. 2024, arXiv:2410.01201, with φ the identity. Their scan over logarithms needs a
+    positive candidate, φ(x) = x + 0.5 where x ≥ 0 and σ(x) below; here that is a choice.
 
     The state is ``h_BH`` and starts at zero. Each W starts Xavier uniform, b_h zero and b_z at `-forget_bias`,
     so that h outlives the first steps.

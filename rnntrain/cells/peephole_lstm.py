@@ -22,8 +22,8 @@ class PeepholeLSTM(CustomLSTM):
     o_t = σ(W_o x_t + U_o h_{t-1} + p_o ⊙ c_t + b_o)
     h_t = o_t ⊙ tanh(c_t)
 
-    Gers and Schmidhuber 2000, "Recurrent nets that time and count"; as written here, Graves 2013, arXiv:1308.0850,
-    eqs. 7 to 11. A closed output gate hides the cell from the gates of `LSTM`; these see it, which helps to time
+    Gers and Schmidhuber 2000, "Recurrent nets that time and count"; as written here, Graves 2013,
+    arXiv:1308.0850. A closed output gate hides the cell from the gates of `LSTM`; these see it, which helps to time
     and to count.
 
     The state is the tuple ``(h_BH, c_BH)`` and starts at zero. Each U starts orthogonal, each W Xavier uniform, the

@@ -23,7 +23,7 @@ class QRNN(Pooled):
     c_t = f_t ⊙ c_{t-1} + (1 - f_t) ⊙ z_t
     h_t = o_t ⊙ c_t
 
-    Bradbury et al. 2017, arXiv:1611.01576, section 2, with fo-pooling.
+    Bradbury et al. 2017, arXiv:1611.01576, with fo-pooling.
 
     The state is the tuple ``(c_BH, x_BWD)`` of the pool and the last w - 1 inputs, and starts at zero. Each W starts
     Xavier uniform, b_f at `forget_bias`, the other biases zero.

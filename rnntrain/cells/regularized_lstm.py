@@ -31,7 +31,7 @@ class RegularizedLSTM(NoisyCell):
     - recurrent dropout with one mask a sequence, scaled by 1 / (1 - rate), either m on the update (Semeniuta et al.
       2016, arXiv:1603.05118), which never touches the memory, or d on the state where the gates read it (Gal
       and Ghahramani 2016, arXiv:1512.05287);
-    - weight drop (Merity et al. 2018, arXiv:1708.02182, section 2): entries of U are dropped, the same for all steps.
+    - weight drop (Merity et al. 2018, arXiv:1708.02182): entries of U are dropped, the same for all steps.
 
     A sequence is one call of `forward`, so one window of truncated backpropagation; `step` in training draws anew each
     time. Masks come from torch's generator, so that a resumed run draws as one that never stopped.

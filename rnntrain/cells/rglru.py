@@ -26,7 +26,7 @@ class RGLRU(Scanned):
     a_t = exp(-c · softplus(Λ) ⊙ r_t),  c = 8
     h_t = a_t ⊙ h_{t-1} + √(1 - a_t²) ⊙ (i_t ⊙ (W_v x_t + b_v))
 
-    De et al. 2024, arXiv:2402.19427, eqs. 1 to 4. There the unit's input is already as wide as its state; here W_v
+    De et al. 2024, arXiv:2402.19427, section 2.4. There the unit's input is already as wide as its state; here W_v
     brings it to that width, and all three products read x_t. The convolution and the gated branch that Griffin puts
     round the unit are not part of it.
 
