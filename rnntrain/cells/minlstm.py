@@ -23,9 +23,9 @@ class MinLSTM(Pooled):
     h̃_t = φ(W_h x_t + b_h)
     h_t = f_t / (f_t + i_t) ⊙ h_{t-1} + i_t / (f_t + i_t) ⊙ h̃_t
 
-    Feng et al. 2024, arXiv:2410.01201, with the length-independent scaling of its gates and φ the identity; the positive
-    φ of their scan over logarithms, x + 0.5 where x ≥ 0 and σ(x) below, is a choice. The quotients are taken as
-    σ(log f_t - log i_t) and its complement, so that two closed gates are no 0 / 0.
+    Feng et al. 2024, arXiv:2410.01201, with the length-independent scaling of its gates and φ the identity; the
+    positive φ of their scan over logarithms, x + 0.5 where x ≥ 0 and σ(x) below, is a choice. The quotients are taken
+    as σ(log f_t - log i_t) and its complement, so that two closed gates are no 0 / 0.
 
     The state is ``h_BH`` and starts at zero. Each W starts Xavier uniform, b_f at `forget_bias`, the other biases
     zero.

@@ -342,6 +342,30 @@ def test_input_and_gradient_may_lie_as_they_like(layout: str) -> None:
     assert torch.equal(found, torch.autograd.grad(cell(x_BTD, state)[0].sum(), x_BTD)[0])
 
 
+@pytest.mark.slow
+def test_places_beyond_two_to_the_31_are_reached() -> None:
+    """What is kept for the backward pass has more numbers than an int32 counts; few of them are ever touched."""
+    B, H = 17, 64
+    T = 2**31 // (B - 1) // (10 * H + 2) + 1
+    cell = build("layernorm_lstm", 1, H)
+    state = map_state(lambda s: torch.rand_like(s).requires_grad_(), cell.initial_state(B))
+    lengths_B = torch.tensor([0] * (B - 1) + [3])
+    try:
+        x_BTD = torch.zeros(B, T, 1)
+        x_BTD[-1, :3] = torch.randn(3, 1)
+        y_BTH, last = cell(x_BTD, state, lengths_B)
+    except RuntimeError as error:  # it asks for 9 GB of addresses and uses 1
+        pytest.skip(f"no memory: {error}")
+    alone = map_state(lambda s: s.detach()[-1:].requires_grad_(), state)
+    expected, expected_last = cell(x_BTD[-1:, :3], alone)
+    assert torch.equal(y_BTH[-1:, :3], expected)
+    found = torch.autograd.grad(sum(part[-1].sum() for part in last), [*state, *cell.parameters()])
+    wanted = torch.autograd.grad(sum(part.sum() for part in expected_last), [*alone, *cell.parameters()])
+    assert torch.equal(found[0][-1:], wanted[0])
+    for a, e in zip(found[2:], wanted[2:], strict=True):
+        assert torch.equal(a, e)
+
+
 # -- what the kernels leave to others ---
 
 
