@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import torch
 from torch import Tensor
@@ -58,47 +58,81 @@ def generate(model: SequenceModel, codec: TextCodec, prompt: str, options: Sampl
         for token in start_ids[:-1]:
             _, state = model.step(torch.full((num_samples,), token, device=device), state)
         tokens_B = torch.full((num_samples,), start_ids[-1], device=device)
+        how = DrawOptions.of([options] * num_samples)
         for _ in range(options.length):
             output, state = model.step(tokens_B, state)
             logits_BV = output.compute().float().cpu()
             if codec.unknown_id is not None:
-                logits_BV[:, codec.unknown_id] = -torch.inf
-            drawn_B = choose(logits_BV, options, generator)
+                logits_BV.select(1, codec.unknown_id).fill_(-torch.inf)
+            drawn_B = draw(logits_BV, torch.rand(num_samples, generator=generator, dtype=torch.float64), how)
             yield drawn_B
             tokens_B = drawn_B.to(device)
     finally:
         model.train(training)
 
 
+class DrawOptions(NamedTuple):
+    """What is asked of each row, made ready once: a small model would notice work that is done anew for every token.
+
+    Attributes:
+        divisor_B1: the temperature, or the least number that may divide, where it is 0.
+        greedy_B: rows of temperature 0.
+        zero_B1: zeros.
+        is_greedy: whether any row, and whether every row is greedy.
+        is_cut: whether top-k or top-p drops anything in any row.
+    """
+
+    divisor_B1: Tensor
+    greedy_B: Tensor
+    top_k_B: Tensor
+    top_p_B: Tensor
+    zero_B1: Tensor
+    is_greedy: tuple[bool, bool]
+    is_cut: bool
+
+    @classmethod
+    def of(cls, rows: Sequence[SamplingOptions]) -> DrawOptions:
+        """Make ready what each row asks for."""
+        temperature_B = torch.tensor([row.temperature for row in rows], dtype=torch.float64)
+        greedy_B = temperature_B == 0
+        return cls(
+            temperature_B.clamp_min(1e-300)[:, None],
+            greedy_B,
+            torch.tensor([row.top_k for row in rows]),
+            torch.tensor([row.top_p for row in rows], dtype=torch.float64),
+            torch.zeros(len(rows), 1, dtype=torch.float64),
+            (bool(greedy_B.any()), bool(greedy_B.all())),
+            any(row.top_k or row.top_p < 1 for row in rows),
+        )
+
+
 def choose(logits_BV: Tensor, options: SamplingOptions, generator: torch.Generator) -> Tensor:
     """Draw one token a row from the logits, after temperature, top-k and top-p in this order."""
     rows = len(logits_BV)
     uniform_B = torch.rand(rows, generator=generator, dtype=torch.float64)
-    temperature_B = torch.full((rows,), options.temperature, dtype=torch.float64)
-    top_p_B = torch.full((rows,), options.top_p, dtype=torch.float64)
-    return draw(logits_BV, uniform_B, temperature_B, torch.full((rows,), options.top_k), top_p_B)
+    return draw(logits_BV, uniform_B, DrawOptions.of([options] * rows))
 
 
-def draw(logits_BV: Tensor, uniform_B: Tensor, temperature_B: Tensor, top_k_B: Tensor, top_p_B: Tensor) -> Tensor:
+def draw(logits_BV: Tensor, uniform_B: Tensor, options: DrawOptions) -> Tensor:
     """Draw one token a row, each by options of its own, as the number in [0, 1) of its row says.
 
     A row's token does not depend on the rows beside it, so that texts of several readers can be drawn together.
     """
-    likeliest_B = logits_BV.argmax(1)
-    if not temperature_B.any():
-        return likeliest_B
-    # From the largest on, and in float64, so that no temperature is too low.
-    scaled_BV = (logits_BV - logits_BV.amax(1, keepdim=True)).double() / temperature_B.clamp_min(1e-300)[:, None]
-    probs_BV = scaled_BV.softmax(1)
-    if top_k_B.any() or (top_p_B < 1).any():
-        probs_BV = _kept(probs_BV, top_k_B, top_p_B)
+    any_greedy, all_greedy = options.is_greedy
+    if all_greedy:
+        return logits_BV.argmax(1)
+    # From the largest on, and in float64 (as the divisor is), so that no temperature is too low.
+    probs_BV = torch.div(logits_BV - logits_BV.amax(1, keepdim=True), options.divisor_B1).softmax(1)
+    if options.is_cut:
+        probs_BV = _kept(probs_BV, options.top_k_B, options.top_p_B)
     cumulative_BV = probs_BV.cumsum(1)
-    total_B = cumulative_BV[:, -1]
+    total_B1 = cumulative_BV[:, -1:]
     # Below the total even where the product rounds up to it: the last token may have no probability.
-    reached_B = torch.minimum(uniform_B * total_B, torch.nextafter(total_B, torch.zeros_like(total_B)))
-    drawn_B = torch.searchsorted(cumulative_BV, reached_B[:, None], right=True).squeeze(1)
+    below_B1 = torch.nextafter(total_B1, options.zero_B1)
+    reached_B1 = torch.minimum(uniform_B.unsqueeze(1) * total_B1, below_B1)
     # A model that has diverged has no probabilities, and yet is asked for a sample before training says so.
-    return torch.where((temperature_B == 0) | total_B.isnan(), likeliest_B, drawn_B)
+    drawn_B = torch.searchsorted(cumulative_BV, reached_B1, right=True).squeeze(1).clamp_(max=logits_BV.shape[1] - 1)
+    return torch.where(options.greedy_B, logits_BV.argmax(1), drawn_B) if any_greedy else drawn_B
 
 
 def _kept(probs_BV: Tensor, top_k_B: Tensor, top_p_B: Tensor) -> Tensor:

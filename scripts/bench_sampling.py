@@ -1,9 +1,9 @@
 """Time of one step at batch 1: a cell's over PyTorch's own cell, and a whole token of sampled text over both.
 
-    python scripts/bench_sampling.py [--sizes 64 256 512] [--rounds 15]
+    python scripts/bench_sampling.py [--sizes 64 256 512] [--rounds 15] [--kernels auto]
 
 The sides take turns in one process, on one thread; ratios are medians over rounds. A token is embedding, cell, output
-layer over 65 characters, softmax and draw.
+layer over 65 characters, softmax and draw. Build the kernels first (`rnntrain build`), or give --kernels plain.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from rnntrain.cells.lstm import LSTM
 from rnntrain.cells.rnn import RNN
 from rnntrain.models.sequence import SequenceModel
 from rnntrain.models.vocabulary import VocabularyHead
-from rnntrain.sample import SamplingOptions, choose
+from rnntrain.native import library
+from rnntrain.sample import DrawOptions, SamplingOptions, draw
 
 CELLS = {"lstm": (LSTM, nn.LSTMCell), "gru": (GRU, nn.GRUCell), "rnn": (RNN, nn.RNNCell)}
 VOCABULARY = 65
@@ -47,11 +48,11 @@ def sides(name: str, size: int) -> list[Callable[[], object]]:
     cell, bare = model.backbone.layers[0], bare_class(size, size)
     x_BD, generator = torch.randn(1, size), torch.Generator().manual_seed(0)
     state, whole_state = cell.initial_state(1), model.initial_state(1)
-    token_B, options = torch.zeros(1, dtype=torch.long), SamplingOptions()
+    token_B, options = torch.zeros(1, dtype=torch.long), DrawOptions.of([SamplingOptions()])
 
     def token() -> object:
         output, _ = model.step(token_B, whole_state)
-        return choose(output.compute(), options, generator)
+        return draw(output.compute(), torch.rand(1, generator=generator, dtype=torch.float64), options)
 
     return [lambda: bare(x_BD, state), lambda: cell.step(x_BD, state), token]
 
@@ -60,8 +61,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", nargs="+", type=int, default=[64, 256, 512])
     parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--kernels", choices=["auto", "plain", "native"], default="auto")
     options = parser.parse_args()
+    library.choose(options.kernels)
     torch.set_num_threads(1)
+    print(f"torch {torch.__version__}, {library.chosen()} kernels\n")
     print(
         "| cell, size | torch's step, µs | our step | ratio | a token | over torch's step |\n|---|---|---|---|---|---|"
     )

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from rnntrain.cells.projected import ProjectedCell
 from rnntrain.cells.simple_scan import simple_scan
 from rnntrain.cells.skew import skew_symmetric
-from rnntrain.native import library, recurrence
+from rnntrain.native import recurrence
 from rnntrain.ranges import NonNegativeFloat, PositiveFloat, PositiveInt
 
 
@@ -73,20 +73,14 @@ class Antisymmetric(ProjectedCell):
         h_BH = state + self.step_size * change_BH
         return h_BH, h_BH
 
-    def run_native(self, x_BTD: Tensor, state: Tensor, lengths_B: Tensor | None) -> tuple[Tensor, Tensor] | None:
-        if not library.usable(x_BTD, state, *self.parameters()):
-            return None
-        y_BTH, last_BH = recurrence.recur(
+    def kernel(self) -> recurrence.Kernel:
+        return recurrence.Kernel(
             recurrence.ANTISYMMETRIC_GATED if self.gated else recurrence.ANTISYMMETRIC,
-            x_BTD,
-            (state,),
             self.from_input.weight,
             self.prepare(),
             self.from_input.bias,
-            options_O=state.new_full((self.output_size,), self.step_size),
-            lengths_B=lengths_B,
+            options_O=self.skew_P.new_full((self.output_size,), self.step_size),
         )
-        return y_BTH, last_BH
 
     def gate_values(self, x_BD: Tensor, state: Tensor) -> dict[str, Tensor]:
         if not self.gated:

@@ -20,7 +20,7 @@ class Clockwork(ProjectedCell):
     """h_t = tanh(W_xh x_t + b + W_hh h_{t-1})  in groups whose period divides t
     h_t = h_{t-1}                            in all others
 
-    Koutník et al. 2014, arXiv:1402.3511, section 3. Time counts from 0, so that every group moves at the first step.
+    Koutník et al. 2014, arXiv:1402.3511. Time counts from 0, so that every group moves at the first step.
     A group reads only from groups that are as slow or slower: the other blocks of W_hh are held at zero.
 
     The state is the tuple ``(h_BH, phase_BM)``, both zero at the start: the steps since each group last moved are
@@ -75,24 +75,28 @@ class Clockwork(ProjectedCell):
     def project(self, x: Tensor, weights: Tensor) -> Tensor:
         return self.from_input(x)
 
+    def kernel(self) -> recurrence.Kernel:
+        return recurrence.Kernel(recurrence.CLOCKWORK, self.from_input.weight, self.prepare(), self.from_input.bias)
+
     def run_native(
         self, x_BTD: Tensor, state: tuple[Tensor, Tensor], lengths_B: Tensor | None
     ) -> tuple[Tensor, tuple[Tensor, Tensor]] | None:
         h_BH, phase_BM = state
         if not library.usable(x_BTD, h_BH, phase_BM, *self.parameters()):
             return None
-        y_BTH, last_BH = recurrence.recur(
-            recurrence.CLOCKWORK,
-            x_BTD,
-            (h_BH,),
-            self.from_input.weight,
-            self.prepare(),
-            self.from_input.bias,
-            lengths_B=lengths_B,
-            noise=recurrence.Noise(zone_hidden_TBH=1 - self._moves_of_steps(phase_BM, x_BTD.shape[1])),
-        )
+        rests = self._rests(phase_BM, x_BTD.shape[1])
+        y_BTH, last_BH = recurrence.recur(self.kernel(), x_BTD, (h_BH,), lengths_B, rests)
         steps_B1 = x_BTD.shape[1] if lengths_B is None else lengths_B[:, None]
         return y_BTH, (last_BH, self._wrap(phase_BM + steps_B1))
+
+    def step_native(self, x_BD: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, tuple[Tensor, Tensor]] | None:
+        h_BH, phase_BM = state
+        found = recurrence.step(self.kernel(), x_BD, (h_BH,), self._rests(phase_BM, 1))
+        return None if found is None else (found[0], (found[0], self._wrap(phase_BM + 1)))
+
+    def _rests(self, phase_BM: Tensor, num_steps: int) -> recurrence.Noise:
+        """Return which units rest, as the kernel reads it."""
+        return recurrence.Noise(zone_hidden_TBH=1 - self._moves_of_steps(phase_BM, num_steps))
 
     def advance(
         self, products_BG: Tensor, state: tuple[Tensor, Tensor], weights: Tensor

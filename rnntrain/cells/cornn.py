@@ -14,7 +14,7 @@ from rnntrain.cells.base import last_valid
 from rnntrain.cells.init import Init, initialize
 from rnntrain.cells.projected import ProjectedCell
 from rnntrain.errors import UserError
-from rnntrain.native import library, recurrence
+from rnntrain.native import recurrence
 from rnntrain.ranges import NonNegativeFloat, PositiveFloat, PositiveInt
 
 
@@ -73,23 +73,16 @@ class CoRNN(ProjectedCell):
     def project(self, x: Tensor, weights: Any) -> Tensor:
         return self.from_input(x)
 
-    def run_native(
-        self, x_BTD: Tensor, state: tuple[Tensor, Tensor], lengths_B: Tensor | None
-    ) -> tuple[Tensor, tuple[Tensor, Tensor]] | None:
-        if not library.usable(x_BTD, *state, *self.parameters()):
-            return None
+    def kernel(self) -> recurrence.Kernel:
+        weight_H2H = self.from_state.weight
         constants = (self.step_size, self.step_size * self.stiffness, 1 - self.step_size * self.damping)
-        y_BTH, y_BH, z_BH = recurrence.recur(
+        return recurrence.Kernel(
             recurrence.CORNN,
-            x_BTD,
-            state,
             self.from_input.weight,
-            torch.cat(self.from_state.weight.chunk(2, 1)),
+            torch.cat(weight_H2H.chunk(2, 1)),
             self.from_input.bias,
-            options_O=state[0].new_tensor(constants).repeat_interleave(self.output_size),
-            lengths_B=lengths_B,
+            options_O=weight_H2H.new_tensor(constants).repeat_interleave(self.output_size),
         )
-        return y_BTH, (y_BH, z_BH)
 
     def advance(
         self, products_BG: Tensor, state: tuple[Tensor, Tensor], weights: Any

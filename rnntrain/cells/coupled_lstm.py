@@ -4,11 +4,9 @@
 
 from __future__ import annotations
 
-from torch import Tensor
-
 from rnntrain.cells.custom_lstm import CustomLSTM
 from rnntrain.cells.init import Init
-from rnntrain.native import library, recurrence
+from rnntrain.native import recurrence
 from rnntrain.ranges import MemorySpan, PositiveInt
 
 
@@ -49,19 +47,6 @@ class CoupledLSTM(CustomLSTM):
     ) -> None:
         super().__init__(input_size, hidden_size, hidden_size, 3, init, forget_bias, t_max, uniform_gates)
 
-    def run_native(
-        self, x_BTD: Tensor, state: tuple[Tensor, Tensor], lengths_B: Tensor | None
-    ) -> tuple[Tensor, tuple[Tensor, Tensor]] | None:
-        if not library.usable(x_BTD, *state, *self.parameters()):
-            return None
+    def kernel(self) -> recurrence.Kernel:
         linear = self.from_input
-        y_BTH, h_BH, c_BH = recurrence.recur(
-            recurrence.COUPLED_LSTM,
-            x_BTD,
-            state,
-            linear.weight,
-            self.from_hidden.weight,
-            linear.bias,
-            lengths_B=lengths_B,
-        )
-        return y_BTH, (h_BH, c_BH)
+        return recurrence.Kernel(recurrence.COUPLED_LSTM, linear.weight, self.from_hidden.weight, linear.bias)

@@ -26,7 +26,8 @@ class DeltaNet(Recurrent):
     S_t = α_t S_{t-1} (I - β_t k_t k_tᵀ) + β_t v_t k_tᵀ
     h_t = rmsnorm(S_t q_t) ⊙ silu(W_g x_t)
 
-    Yang et al. 2024, arXiv:2412.06464, eq. 10, without the short convolutions round it; without gates,
+    Yang et al. 2024, arXiv:2412.06464, section 3.1, without the short convolutions and SiLU before q, k and v;
+    without gates,
     Yang et al. 2024, arXiv:2406.06484. With `negative`, an eigenvalue of I - β k kᵀ may lie in (-1, 1) in place of
     (0, 1) (Grazzi et al. 2024, arXiv:2411.12537), so that one head can swap two values.
 

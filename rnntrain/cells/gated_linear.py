@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from rnntrain.cells.init import fill_gate_, xavier_
 from rnntrain.cells.scan import in_full_precision
 from rnntrain.cells.scanned import Scanned
-from rnntrain.native import gated, library
+from rnntrain.native import gated
 from rnntrain.ranges import PositiveInt
 
 
@@ -20,7 +20,7 @@ class GatedLinear(Scanned):
     i_t = σ(W_i x_t + b_i)
     h_t = a_t ⊙ h_{t-1} + i_t ⊙ (W_v x_t + b_v)
 
-    The diagonal recurrence h_t = A(x_t) h_{t-1} + B(x_t) of Grazzi et al. 2024, arXiv:2411.12537, eq. 1. They prove
+    The diagonal recurrence h_t = A(x_t) h_{t-1} + B(x_t) of Grazzi et al. 2024, arXiv:2411.12537. They prove
     that with eigenvalues in [0, 1] alone no such network of finite precision computes parity at every length, however
     deep, and that 2σ - 1 in place of σ is the cure: with a_t = 1 - 2x_t and the value x_t, h_t is the parity.
 
@@ -59,9 +59,6 @@ class GatedLinear(Scanned):
         a, i, _ = torch.sigmoid(in_full_precision(self.from_input(x_BD))).chunk(3, -1)
         return {"a": a, "i": i}  # with `negative`, (a + 1) / 2
 
-    def run_native(self, x_BTD: Tensor, state: Tensor, lengths_B: Tensor | None) -> tuple[Tensor, Tensor] | None:
-        if not library.usable(x_BTD, state, *self.parameters()):
-            return None
+    def kernel(self) -> gated.Kernel:
         kind = gated.GATED_LINEAR_NEGATIVE if self.negative else gated.GATED_LINEAR
-        linear = self.from_input
-        return gated.run(kind, x_BTD, state, linear.weight, linear.bias, lengths_B=lengths_B)
+        return gated.Kernel(kind, self.from_input.weight, self.from_input.bias)

@@ -21,7 +21,7 @@ class GRU(Recurrent):
     n_t = tanh(W_n x_t + b_n + U_n (r_t ⊙ h_{t-1}))          without
     h_t = (1 - z_t) ⊙ n_t + z_t ⊙ h_{t-1}
 
-    Cho et al. 2014, arXiv:1406.1078v3, eqs. 5 to 8, reset the state before the product. Resetting after it, as
+    Cho et al. 2014, arXiv:1406.1078v3, reset the state before the product. Resetting after it, as
     in the first version of that paper, lets one product serve all gates; PyTorch and cuDNN have this form alone,
     so it is the fast one (`torch.nn.GRU`), and the other is a loop in Python, linear in time. On a processor both
     run through our own kernels where these are built.
@@ -72,7 +72,8 @@ class GRU(Recurrent):
         if state is None:
             state = self.initial_state(x_BTD.shape[0])
         if library.usable(x_BTD, state, *self.gru.all_weights[0]):
-            return self._native(x_BTD, state, lengths_B)
+            y_BTH, last_BH = recurrence.recur(self._kernel(), x_BTD, (state,), lengths_B)
+            return y_BTH, last_BH
         if lengths_B is not None:
             x_BTD = zero_padding(x_BTD, lengths_B)
         if self.reset_after:
@@ -84,17 +85,17 @@ class GRU(Recurrent):
             return y_BTH, last_BH
         return zero_padding(y_BTH, lengths_B), last_valid(y_BTH, lengths_B, state)
 
-    def _native(self, x_BTD: Tensor, h_BH: Tensor, lengths_B: Tensor | None) -> tuple[Tensor, Tensor]:
+    def _kernel(self) -> recurrence.Kernel:
         weight_ih, weight_hh, bias_ih, bias_hh = self.gru.all_weights[0]
-        kind, bias_x, bias_h = recurrence.GRU, bias_ih, bias_hh
-        if not self.reset_after:
-            kind, bias_x, bias_h = recurrence.GRU_RESET_BEFORE, bias_ih + bias_hh, None  # type: ignore[assignment]
-        y_BTH, last_BH = recurrence.recur(
-            kind, x_BTD, (h_BH,), weight_ih, weight_hh, bias_x, bias_h, lengths_B=lengths_B
-        )
-        return y_BTH, last_BH
+        if self.reset_after:
+            return recurrence.Kernel(recurrence.GRU, weight_ih, weight_hh, bias_ih, bias_hh)
+        return recurrence.Kernel(recurrence.GRU_RESET_BEFORE, weight_ih, weight_hh, bias_ih + bias_hh)
 
     def step(self, x_BD: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        if self.reset_after and library.usable_for_step(x_BD):
+            found = recurrence.step(self._kernel(), x_BD, (state,))
+            if found is not None:
+                return found[0], found[0]
         if not self.reset_after:
             _, h_BH = self._reset_before(x_BD[:, None], state)
             return h_BH, h_BH

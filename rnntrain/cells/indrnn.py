@@ -62,8 +62,14 @@ class IndRNN(ProjectedCell):
     def run_native(self, x_BTD: Tensor, state: Tensor, lengths_B: Tensor | None) -> tuple[Tensor, Tensor] | None:
         if not library.usable(x_BTD, state, *self.parameters()):
             return None
-        linear, kind = self.from_input, gated.INDRNN[self.nonlinearity]
-        return gated.run(kind, x_BTD, state, linear.weight, linear.bias, self.prepare(), lengths_B)
+        return gated.run(self._kernel(), x_BTD, state, lengths_B)
+
+    def step_native(self, x_BD: Tensor, state: Tensor) -> tuple[Tensor, Tensor] | None:
+        return gated.step(self._kernel(), x_BD, state)
+
+    def _kernel(self) -> gated.Kernel:
+        linear = self.from_input
+        return gated.Kernel(gated.INDRNN[self.nonlinearity], linear.weight, linear.bias, self.prepare())
 
     def advance(self, products_BG: Tensor, state: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
         h_BH = activate(products_BG + weights * state, self.nonlinearity)

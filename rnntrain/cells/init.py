@@ -44,7 +44,7 @@ def orthogonal_(weight_GH: Tensor, num_gates: int = 1) -> None:
 
 @torch.no_grad()
 def xavier_(weight_GD: Tensor, num_gates: int = 1) -> None:
-    """Fill each gate's block with U(-a, a), a = √(6 / (D + H)) (Glorot and Bengio 2010, eq. 16)."""
+    """Fill each gate's block with U(-a, a), a = √(6 / (D + H)): the normalised start of Glorot and Bengio 2010."""
     for block_HD in weight_GD.chunk(num_gates):
         nn.init.xavier_uniform_(block_HD)
 

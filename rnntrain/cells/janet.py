@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from rnntrain.cells.base import SATURATED
 from rnntrain.cells.init import Init, initialize, start_memory_
 from rnntrain.cells.projected import ProjectedCell
-from rnntrain.native import library, recurrence
+from rnntrain.native import recurrence
 from rnntrain.ranges import MemorySpan, PositiveInt
 
 
@@ -70,21 +70,10 @@ class JANET(ProjectedCell):
         s, _ = (self.from_input(x_BD) + self.from_hidden(state)).chunk(2, -1)
         return {"f": torch.sigmoid(s), "i": torch.sigmoid(self.beta - s)}
 
-    def run_native(self, x_BTD: Tensor, state: Tensor, lengths_B: Tensor | None) -> tuple[Tensor, Tensor] | None:
-        if not library.usable(x_BTD, state, *self.parameters()):
-            return None
-        linear, beta_H = self.from_input, state.new_full((self.output_size,), self.beta)
-        y_BTH, last_BH = recurrence.recur(
-            recurrence.JANET,
-            x_BTD,
-            (state,),
-            linear.weight,
-            self.from_hidden.weight,
-            linear.bias,
-            options_O=beta_H,
-            lengths_B=lengths_B,
-        )
-        return y_BTH, last_BH
+    def kernel(self) -> recurrence.Kernel:
+        linear, hidden_GH = self.from_input, self.from_hidden.weight
+        beta_H = hidden_GH.new_full((self.output_size,), self.beta)
+        return recurrence.Kernel(recurrence.JANET, linear.weight, hidden_GH, linear.bias, options_O=beta_H)
 
     def advance(self, products_BG: Tensor, state: Tensor, weights: Any) -> tuple[Tensor, Tensor]:
         s, g = (products_BG + self.from_hidden(state)).chunk(2, -1)

@@ -34,22 +34,7 @@ class LayerNormGRU(RegularizedGRU):
     def project(self, x: Tensor, weights: NoisyGRUWeights) -> Tensor:
         return gated_norm(F.linear(x, self.from_input.weight), self.input_gain_G) + self.from_input.bias
 
-    def recur(
-        self,
-        x_BTD: Tensor,
-        state: tuple[Tensor, ...],
-        weights: NoisyGRUWeights,
-        noise: recurrence.Noise,
-        lengths_B: Tensor | None,
-    ) -> tuple[Tensor, ...]:
-        options_O = torch.cat([self.reset_bias_H, self.hidden_gain_G, self.input_gain_G, self.from_input.bias])
-        return recurrence.recur(
-            recurrence.LAYER_NORM_GRU,
-            x_BTD,
-            state,
-            self.from_input.weight,
-            weights.hidden_GH,
-            options_O=options_O,
-            lengths_B=lengths_B,
-            noise=noise,
-        )
+    def kernel(self) -> recurrence.Kernel:
+        linear, hidden_GH = self.from_input, self.prepare().hidden_GH
+        options_O = torch.cat([self.reset_bias_H, self.hidden_gain_G, self.input_gain_G, linear.bias])
+        return recurrence.Kernel(recurrence.LAYER_NORM_GRU, linear.weight, hidden_GH, options_O=options_O)

@@ -38,30 +38,8 @@ class LayerNormLSTM(RegularizedLSTM):
         products = F.linear(x, self.from_input.weight)
         return F.layer_norm(products, self.input_gain_G.shape, self.input_gain_G, self.from_input.bias, EPSILON)
 
-    def recur(
-        self,
-        x_BTD: Tensor,
-        state: tuple[Tensor, ...],
-        weights: NoisyWeights,
-        noise: recurrence.Noise,
-        lengths_B: Tensor | None,
-    ) -> tuple[Tensor, ...]:
-        options_O = torch.cat(
-            [
-                self.hidden_gain_G,
-                self.cell_norm.weight,
-                self.cell_norm.bias,
-                self.input_gain_G,
-                self.from_input.bias,
-            ]
-        )
-        return recurrence.recur(
-            recurrence.LAYER_NORM_LSTM,
-            x_BTD,
-            state,
-            self.from_input.weight,
-            weights.hidden_GH,
-            options_O=options_O,
-            lengths_B=lengths_B,
-            noise=noise,
-        )
+    def kernel(self) -> recurrence.Kernel:
+        norm, linear = self.cell_norm, self.from_input
+        options_O = torch.cat([self.hidden_gain_G, norm.weight, norm.bias, self.input_gain_G, linear.bias])
+        hidden_GH = self.prepare().hidden_GH
+        return recurrence.Kernel(recurrence.LAYER_NORM_LSTM, linear.weight, hidden_GH, options_O=options_O)

@@ -15,7 +15,7 @@ from rnntrain.cells.init import Init, initialize
 from rnntrain.cells.projected import ProjectedCell
 from rnntrain.cells.simple_scan import activate, simple_scan
 from rnntrain.errors import UserError
-from rnntrain.native import library, recurrence
+from rnntrain.native import recurrence
 from rnntrain.ranges import PositiveInt, Range
 
 TimeConstant = Annotated[float, Range(1, low_open=True)]
@@ -25,8 +25,8 @@ class Leaky(ProjectedCell):
     """h_t = (1 - α) ⊙ h_{t-1} + α ⊙ φ(W_xh x_t + b + W_hh h_{t-1}),  α = σ(a) = 1/τ
 
     Jaeger et al. 2007, "Optimization and applications of echo state networks with leaky-integrator neurons";
-    with several time scales side by side, Bengio et al. 2013, arXiv:1212.0901, section 3.2, and with τ learnt by
-    gradient, Mozer 1992. A unit forgets with the time constant of τ steps; τ > 1 holds for every a.
+    with several time scales side by side, Bengio et al. 2013, arXiv:1212.0901 (their leaky integration), and
+    with τ learnt by gradient, Mozer 1992. A unit forgets with the time constant of τ steps; τ > 1 holds for every a.
 
     The state is ``h_BH`` and starts at zero. The τ start evenly spaced on a logarithmic scale, unit 0 at `tau_min`
     and the last at `tau_max`. W_hh starts orthogonal, W_xh Xavier uniform and b zero, or all of them U(-1/√H, 1/√H)
@@ -81,21 +81,10 @@ class Leaky(ProjectedCell):
     def project(self, x: Tensor, weights: Any) -> Tensor:
         return self.from_input(x)
 
-    def run_native(self, x_BTD: Tensor, state: Tensor, lengths_B: Tensor | None) -> tuple[Tensor, Tensor] | None:
-        if not library.usable(x_BTD, state, *self.parameters()):
-            return None
+    def kernel(self) -> recurrence.Kernel:
         weight_HH, rate_H = self.prepare()
-        y_BTH, last_BH = recurrence.recur(
-            recurrence.LEAKY[self.nonlinearity],
-            x_BTD,
-            (state,),
-            self.from_input.weight,
-            weight_HH,
-            self.from_input.bias,
-            options_O=rate_H,
-            lengths_B=lengths_B,
-        )
-        return y_BTH, last_BH
+        kind, linear = recurrence.LEAKY[self.nonlinearity], self.from_input
+        return recurrence.Kernel(kind, linear.weight, weight_HH, linear.bias, options_O=rate_H)
 
     def advance(self, products_BG: Tensor, state: Tensor, weights: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         weight_HH, rate_H = weights

@@ -25,8 +25,9 @@ class LRU(Scanned):
     h_t = (W_1 g(u_t) + b_1) ⊙ σ(W_2 g(u_t) + b_2)   with g = gelu
     λ = exp(-exp(ν) + i exp(θ)),  γ = exp(γ_log)
 
-    Orvieto et al. 2023, arXiv:2303.06349, sections 3.2 to 3.4; the gated linear unit of their block is part of
-    the cell, without which a stack of these would be one linear map. The recurrence itself does not look at x_t.
+    Orvieto et al. 2023, arXiv:2303.06349, sections 3.2 and 3.3, with their normalisation γ; the gated linear
+    unit of their block is part of the cell, without which a stack of these would be one linear map. The recurrence
+    itself does not look at x_t.
 
     Eigenvalues:
 

@@ -30,7 +30,7 @@ class LSTM(Recurrent):
     h_t = o_t ⊙ tanh(c_t)
 
     Hochreiter and Schmidhuber 1997, with the forget gate of Gers, Schmidhuber and Cummins 2000; the equations
-    are those of Graves 2013, arXiv:1308.0850, eqs. 7 to 11, without its peephole weights. `torch.nn.LSTM` computes
+    are those of Graves 2013, arXiv:1308.0850, without its peephole weights. `torch.nn.LSTM` computes
     it, or our own kernels on a processor where these are built, with gates in the order i, f, g, o and two biases a
     gate, of which the second is redundant.
 
@@ -84,11 +84,8 @@ class LSTM(Recurrent):
         self, x_BTD: Tensor, state: tuple[Tensor, Tensor] | None = None, lengths_B: Tensor | None = None
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         h_BH, c_BH = self.initial_state(x_BTD.shape[0]) if state is None else state
-        weight_ih, weight_hh, bias_ih, bias_hh = self.lstm.all_weights[0]
-        if self.output_size < LARGE and library.usable(x_BTD, h_BH, c_BH, weight_ih, weight_hh, bias_ih, bias_hh):
-            y_BTH, last_h_BH, last_c_BH = recurrence.recur(
-                recurrence.LSTM, x_BTD, (h_BH, c_BH), weight_ih, weight_hh, bias_ih, bias_hh, lengths_B=lengths_B
-            )
+        if self.output_size < LARGE and library.usable(x_BTD, h_BH, c_BH, *self.lstm.all_weights[0]):
+            y_BTH, last_h_BH, last_c_BH = recurrence.recur(self._kernel(), x_BTD, (h_BH, c_BH), lengths_B)
             return y_BTH, (last_h_BH, last_c_BH)
         if lengths_B is None or known_to_be_full(lengths_B, x_BTD.shape[1]):
             y_BTH, (h_1BH, c_1BH) = self.lstm(x_BTD, (h_BH[None], c_BH[None]))
@@ -125,7 +122,15 @@ class LSTM(Recurrent):
             )
         return y_TBH.transpose(0, 1), c_1BH[0]
 
+    def _kernel(self) -> recurrence.Kernel:
+        weight_ih, weight_hh, bias_ih, bias_hh = self.lstm.all_weights[0]
+        return recurrence.Kernel(recurrence.LSTM, weight_ih, weight_hh, bias_ih, bias_hh)
+
     def step(self, x_BD: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        if library.usable_for_step(x_BD):
+            found = recurrence.step(self._kernel(), x_BD, state)
+            if found is not None:
+                return found[0], (found[0], found[1])
         h_BH, c_BH = state
         size = self.output_size
         # For one row, the number of operations is what a step costs.

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from rnntrain.cells.init import fill_gate_, xavier_
 from rnntrain.cells.scan import in_full_precision
 from rnntrain.cells.scanned import Pooled
-from rnntrain.native import gated, library
+from rnntrain.native import gated
 from rnntrain.ranges import PositiveInt
 
 
@@ -21,8 +21,8 @@ class MinGRU(Pooled):
     h̃_t = φ(W_h x_t + b_h)
     h_t = (1 - z_t) ⊙ h_{t-1} + z_t ⊙ h̃_t
 
-    Feng et al. 2024, arXiv:2410.01201, section 3.1, with φ the identity. Their scan over logarithms needs a
-    positive candidate, φ(x) = x + 0.5 where x ≥ 0 and σ(x) below (their appendix B); here that is a choice.
+    Feng et al. 2024, arXiv:2410.01201, with φ the identity. Their scan over logarithms needs a
+    positive candidate, φ(x) = x + 0.5 where x ≥ 0 and σ(x) below; here that is a choice.
 
     The state is ``h_BH`` and starts at zero. Each W starts Xavier uniform, b_h zero and b_z at `-forget_bias`,
     so that h outlives the first steps.
@@ -58,9 +58,5 @@ class MinGRU(Pooled):
         z, _ = self.gates(x_BD)
         return {"z": torch.sigmoid(z)}
 
-    def run_native(self, x_BTD: Tensor, state: Tensor, lengths_B: Tensor | None) -> tuple[Tensor, Tensor] | None:
-        if not library.usable(x_BTD, state, *self.parameters()):
-            return None
-        linear = self.from_input
-        kind = gated.MINGRU[self.candidate]
-        return gated.run(kind, x_BTD, state, linear.weight, linear.bias, lengths_B=lengths_B)
+    def kernel(self) -> gated.Kernel:
+        return gated.Kernel(gated.MINGRU[self.candidate], self.from_input.weight, self.from_input.bias)

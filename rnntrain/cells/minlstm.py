@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from rnntrain.cells.init import fill_gate_, xavier_
 from rnntrain.cells.scan import in_full_precision
 from rnntrain.cells.scanned import Pooled
-from rnntrain.native import gated, library
+from rnntrain.native import gated
 from rnntrain.ranges import PositiveInt
 
 
@@ -23,9 +23,9 @@ class MinLSTM(Pooled):
     h̃_t = φ(W_h x_t + b_h)
     h_t = f_t / (f_t + i_t) ⊙ h_{t-1} + i_t / (f_t + i_t) ⊙ h̃_t
 
-    Feng et al. 2024, arXiv:2410.01201, section 3.2, with the length-independent scaling of its gates and φ the
-    identity; the positive φ of their appendix B, x + 0.5 where x ≥ 0 and σ(x) below, is a choice. The quotients are
-    taken as σ(log f_t - log i_t) and its complement, so that two closed gates are no 0 / 0.
+    Feng et al. 2024, arXiv:2410.01201, with the length-independent scaling of its gates and φ the identity; the
+    positive φ of their scan over logarithms, x + 0.5 where x ≥ 0 and σ(x) below, is a choice. The quotients are taken
+    as σ(log f_t - log i_t) and its complement, so that two closed gates are no 0 / 0.
 
     The state is ``h_BH`` and starts at zero. Each W starts Xavier uniform, b_f at `forget_bias`, the other biases
     zero.
@@ -60,9 +60,5 @@ class MinLSTM(Pooled):
         f, i, _ = in_full_precision(self.from_input(x_BD)).chunk(3, -1)
         return {"f": torch.sigmoid(f), "i": torch.sigmoid(i)}
 
-    def run_native(self, x_BTD: Tensor, state: Tensor, lengths_B: Tensor | None) -> tuple[Tensor, Tensor] | None:
-        if not library.usable(x_BTD, state, *self.parameters()):
-            return None
-        linear = self.from_input
-        kind = gated.MINLSTM[self.candidate]
-        return gated.run(kind, x_BTD, state, linear.weight, linear.bias, lengths_B=lengths_B)
+    def kernel(self) -> gated.Kernel:
+        return gated.Kernel(gated.MINLSTM[self.candidate], self.from_input.weight, self.from_input.bias)

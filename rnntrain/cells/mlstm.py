@@ -32,7 +32,7 @@ class MLSTM(Recurrent):
     h_t = o_t ⊙ C_t q_t / max(|n_tᵀ q_t|, 1)
 
     Beck et al. 2024, arXiv:2405.04517, eqs. 19 to 27, with the forget gate a sigmoid. exp would overflow, so C and n
-    are held divided by exp(m_t), m_t = max(log f_t + m_{t-1}, log i_t) (their eq. 15 and appendix A), and the 1 in
+    are held divided by exp(m_t), m_t = max(log f_t + m_{t-1}, log i_t) (their eq. 15), and the 1 in
     the denominator becomes exp(-m_t): h does not change. `step` computes the equations as they stand; `forward`
     takes chunks of 64 steps, attends within a chunk and reads C once for all that came before it: the same numbers,
     and one product where the steps have 64.

@@ -7,6 +7,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -18,7 +19,7 @@ from rnntrain.native import library, recurrence
 
 
 class NoisyCell(ProjectedCell):
-    """Holds weights and rates; a subclass has `advance`, `scan` and `recur`, which calls its kernel.
+    """Holds weights and rates; a subclass has `advance`, `scan` and `kernel`.
 
     Attributes:
         zoneout_hidden: rate at which units of the output keep their last value.
@@ -69,23 +70,29 @@ class NoisyCell(ProjectedCell):
             zoneout_cell=self.zoneout_cell,
         )
 
+    @abstractmethod
+    def kernel(self) -> recurrence.Kernel: ...
+
     def run_native(self, x_BTD: Tensor, state: State, lengths_B: Tensor | None) -> tuple[Tensor, State] | None:
         parts = state if isinstance(state, tuple) else (state,)
-        state_dropped = self.training and self.recurrent_dropout > 0 and self.dropped == "state"
-        if state_dropped or not library.usable(x_BTD, *parts, *self.parameters()):
+        if self._drops_state() or not library.usable(x_BTD, *parts, *self.parameters()):
             return None
-        weights, noise = self.prepare(), self.noise(x_BTD.shape[1], parts[0])
-        native_noise = recurrence.Noise(noise.update_BH, noise.zone_cell_TBH, noise.zone_hidden_TBH)
-        y_BTH, *last = self.recur(x_BTD, parts, weights, native_noise, lengths_B)
+        kernel = self.kernel()  # first: the plain path draws what is dropped of the weights before all else
+        y_BTH, *last = recurrence.recur(kernel, x_BTD, parts, lengths_B, self._native_noise(x_BTD.shape[1], parts[0]))
         return y_BTH, (tuple(last) if isinstance(state, tuple) else last[0])
 
-    @abstractmethod
-    def recur(
-        self,
-        x_BTD: Tensor,
-        state: tuple[Tensor, ...],
-        weights: Any,
-        noise: recurrence.Noise,
-        lengths_B: Tensor | None,
-    ) -> tuple[Tensor, ...]:
-        """Call the kernel: return ``y_BTH`` and the parts of the state."""
+    def step_native(self, x_BD: Tensor, state: State) -> tuple[Tensor, State] | None:
+        parts = state if isinstance(state, tuple) else (state,)
+        if self.training or x_BD.dtype != torch.float32:  # nothing may be drawn twice
+            return None
+        last = recurrence.step(self.kernel(), x_BD, parts, self._native_noise(1, parts[0]))
+        return None if last is None else (last[0], last if isinstance(state, tuple) else last[0])
+
+    def _drops_state(self) -> bool:
+        """Say whether a mask falls on the state, which no kernel knows."""
+        return self.training and self.recurrent_dropout > 0 and self.dropped == "state"
+
+    def _native_noise(self, num_steps: int, like_BH: Tensor) -> recurrence.Noise:
+        noise = self.noise(num_steps, like_BH)
+        zones = (None if zone is None else zone.contiguous() for zone in (noise.zone_cell_TBH, noise.zone_hidden_TBH))
+        return recurrence.Noise(noise.update_BH, *zones)

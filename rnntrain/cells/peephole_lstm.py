@@ -5,12 +5,12 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from rnntrain.cells.custom_lstm import CustomLSTM
 from rnntrain.cells.init import Init, uniform_
 from rnntrain.cells.lstm_scan import LSTMWeights
-from rnntrain.native import library, recurrence
+from rnntrain.native import recurrence
 from rnntrain.ranges import MemorySpan, PositiveInt
 
 
@@ -22,8 +22,8 @@ class PeepholeLSTM(CustomLSTM):
     o_t = σ(W_o x_t + U_o h_{t-1} + p_o ⊙ c_t + b_o)
     h_t = o_t ⊙ tanh(c_t)
 
-    Gers and Schmidhuber 2000, "Recurrent nets that time and count"; as written here, Graves 2013, arXiv:1308.0850,
-    eqs. 7 to 11. A closed output gate hides the cell from the gates of `LSTM`; these see it, which helps to time
+    Gers and Schmidhuber 2000, "Recurrent nets that time and count"; as written here, Graves 2013,
+    arXiv:1308.0850. A closed output gate hides the cell from the gates of `LSTM`; these see it, which helps to time
     and to count.
 
     The state is the tuple ``(h_BH, c_BH)`` and starts at zero. Each U starts orthogonal, each W Xavier uniform, the
@@ -59,19 +59,8 @@ class PeepholeLSTM(CustomLSTM):
     def prepare(self) -> LSTMWeights:
         return LSTMWeights(self.from_hidden.weight, peephole=self.peephole_oif)
 
-    def run_native(
-        self, x_BTD: Tensor, state: tuple[Tensor, Tensor], lengths_B: Tensor | None
-    ) -> tuple[Tensor, tuple[Tensor, Tensor]] | None:
-        if not library.usable(x_BTD, *state, *self.parameters()):
-            return None
-        y_BTH, h_BH, c_BH = recurrence.recur(
-            recurrence.PEEPHOLE_LSTM,
-            x_BTD,
-            state,
-            self.from_input.weight,
-            self.from_hidden.weight,
-            self.from_input.bias,
-            options_O=self.peephole_oif,
-            lengths_B=lengths_B,
+    def kernel(self) -> recurrence.Kernel:
+        linear, hidden_GH = self.from_input, self.from_hidden.weight
+        return recurrence.Kernel(
+            recurrence.PEEPHOLE_LSTM, linear.weight, hidden_GH, linear.bias, options_O=self.peephole_oif
         )
-        return y_BTH, (h_BH, c_BH)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from rnntrain.cells.base import Cell, State, known_to_be_full, select_rows, zero_padding
+from rnntrain.native import library, recurrence
 
 
 class ProjectedCell(Cell):
@@ -32,7 +33,14 @@ class ProjectedCell(Cell):
     def advance(self, products_BG: Tensor, state: State, weights: Any) -> tuple[Tensor, State]:
         """Run one step from its projected input: return ``y_BH`` and the next state."""
 
+    def kernel(self) -> recurrence.Kernel | None:
+        """Return the compiled time loop of this cell and its weights, in the form of one sequence; None without one."""
+        return None
+
     def step(self, x_BD: Tensor, state: State) -> tuple[Tensor, State]:
+        native = self.step_native(x_BD, state) if library.usable_for_step(x_BD) else None
+        if native is not None:
+            return native
         weights = self.prepare()
         return self.advance(self.project(x_BD, weights), state, weights)
 
@@ -51,7 +59,23 @@ class ProjectedCell(Cell):
 
     def run_native(self, x_BTD: Tensor, state: State, lengths_B: Tensor | None) -> tuple[Tensor, State] | None:
         """Do what `forward` does by a kernel of our own; None where there is none, or it is not built."""
-        return None
+        parts = state if isinstance(state, tuple) else (state,)
+        if not library.usable(x_BTD, *parts, *self.parameters()):
+            return None
+        kernel = self.kernel()
+        if kernel is None:
+            return None
+        y_BTH, *last = recurrence.recur(kernel, x_BTD, parts, lengths_B)
+        return y_BTH, tuple(last) if isinstance(state, tuple) else last[0]
+
+    def step_native(self, x_BD: Tensor, state: State) -> tuple[Tensor, State] | None:
+        """Do what `step` does, without gradients, by a kernel of our own; None where there is none."""
+        kernel = self.kernel()
+        if kernel is None:
+            return None
+        parts = state if isinstance(state, tuple) else (state,)
+        last = recurrence.step(kernel, x_BD, parts)
+        return None if last is None else (last[0], last if isinstance(state, tuple) else last[0])
 
     def _run(self, x_BTD: Tensor, state: State, valid_TB: Tensor | None) -> tuple[Tensor, State]:
         weights = self.prepare()

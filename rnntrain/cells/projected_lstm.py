@@ -5,13 +5,13 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from rnntrain.cells.custom_lstm import CustomLSTM
 from rnntrain.cells.init import Init, uniform_
 from rnntrain.cells.lstm_scan import LSTMWeights
 from rnntrain.errors import UserError
-from rnntrain.native import library, recurrence
+from rnntrain.native import recurrence
 from rnntrain.ranges import MemorySpan, PositiveInt
 
 
@@ -69,20 +69,8 @@ class ProjectedLSTM(CustomLSTM):
     def prepare(self) -> LSTMWeights:
         return LSTMWeights(self.from_hidden.weight, projection_PH=self.projection_PH)
 
-    def run_native(
-        self, x_BTD: Tensor, state: tuple[Tensor, Tensor], lengths_B: Tensor | None
-    ) -> tuple[Tensor, tuple[Tensor, Tensor]] | None:
-        if not library.usable(x_BTD, *state, *self.parameters()):
-            return None
-        linear = self.from_input
-        y_BTP, h_BP, c_BH = recurrence.recur(
-            recurrence.PROJECTED_LSTM,
-            x_BTD,
-            state,
-            linear.weight,
-            self.from_hidden.weight,
-            linear.bias,
-            lengths_B=lengths_B,
-            projection_PH=self.projection_PH,
+    def kernel(self) -> recurrence.Kernel:
+        linear, hidden_GP = self.from_input, self.from_hidden.weight
+        return recurrence.Kernel(
+            recurrence.PROJECTED_LSTM, linear.weight, hidden_GP, linear.bias, projection_PH=self.projection_PH
         )
-        return y_BTP, (h_BP, c_BH)

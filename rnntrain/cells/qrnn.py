@@ -23,7 +23,7 @@ class QRNN(Pooled):
     c_t = f_t ⊙ c_{t-1} + (1 - f_t) ⊙ z_t
     h_t = o_t ⊙ c_t
 
-    Bradbury et al. 2017, arXiv:1611.01576, section 2, with fo-pooling.
+    Bradbury et al. 2017, arXiv:1611.01576, with fo-pooling.
 
     The state is the tuple ``(c_BH, x_BWD)`` of the pool and the last w - 1 inputs, and starts at zero. Each W starts
     Xavier uniform, b_f at `forget_bias`, the other biases zero.
@@ -60,12 +60,9 @@ class QRNN(Pooled):
         self, x_BTD: Tensor, state: tuple[Tensor, ...] | None = None, lengths_B: Tensor | None = None
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         c_BH, history_BWD = self.initial_state(x_BTD.shape[0]) if state is None else state
-        linear = self.from_input
         if library.usable(x_BTD, c_BH, *self.parameters()):
             extended_BTD = with_history(x_BTD, history_BWD)
-            y_BTH, last_BH = gated.run(
-                gated.QRNN, extended_BTD, c_BH, linear.weight, linear.bias, None, lengths_B, self.window
-            )
+            y_BTH, last_BH = gated.run(self.kernel(), extended_BTD, c_BH, lengths_B, self.window)
             return y_BTH, (last_BH, last_inputs(extended_BTD, history_BWD, lengths_B))
         if lengths_B is not None:
             x_BTD = zero_padding(x_BTD, lengths_B)
@@ -77,10 +74,15 @@ class QRNN(Pooled):
             return y_BTH, (c_BTH[:, -1], history_BWD)
         return zero_padding(y_BTH, lengths_B), (last_valid(c_BTH, lengths_B, c_BH), history_BWD)
 
+    def kernel(self) -> gated.Kernel:
+        return gated.Kernel(gated.QRNN, self.from_input.weight, self.from_input.bias)
+
     def step(self, x_BD: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
         c_BH, history_BWD = state
         extended_BWD = with_history(x_BD[:, None], history_BWD)
-        y_BH, c_BH = super().step(extended_BWD.flatten(1), c_BH)
+        windows_BE = extended_BWD.flatten(1)
+        native = gated.step(self.kernel(), windows_BE, c_BH, self.window) if library.usable_for_step(x_BD) else None
+        y_BH, c_BH = self._plain_step(windows_BE, c_BH) if native is None else native
         return y_BH, (c_BH, extended_BWD[:, 1:].to(history_BWD.dtype))
 
     def gate_values(self, x_BD: Tensor, state: tuple[Tensor, ...]) -> dict[str, Tensor]:

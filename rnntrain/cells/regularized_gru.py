@@ -102,23 +102,7 @@ class RegularizedGRU(NoisyCell):
         y_TBH = noisy_gru_scan(torch.where(valid_TB[..., None], products_TBG, freeze_G), state, weights, noise)
         return y_TBH, last_valid(y_TBH.transpose(0, 1), valid_TB.sum(0), state)
 
-    def recur(
-        self,
-        x_BTD: Tensor,
-        state: tuple[Tensor, ...],
-        weights: NoisyGRUWeights,
-        noise: recurrence.Noise,
-        lengths_B: Tensor | None,
-    ) -> tuple[Tensor, ...]:
-        linear = self.from_input
-        return recurrence.recur(
-            recurrence.NOISY_GRU,
-            x_BTD,
-            state,
-            linear.weight,
-            weights.hidden_GH,
-            linear.bias,
-            F.pad(weights.reset_bias_H, (2 * self.output_size, 0)),
-            lengths_B=lengths_B,
-            noise=noise,
-        )
+    def kernel(self) -> recurrence.Kernel:
+        linear, hidden_GH = self.from_input, self.prepare().hidden_GH
+        bias_h_G = F.pad(self.reset_bias_H, (2 * self.output_size, 0))
+        return recurrence.Kernel(recurrence.NOISY_GRU, linear.weight, hidden_GH, linear.bias, bias_h_G)

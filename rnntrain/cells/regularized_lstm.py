@@ -31,7 +31,7 @@ class RegularizedLSTM(NoisyCell):
     - recurrent dropout with one mask a sequence, scaled by 1 / (1 - rate), either m on the update (Semeniuta et al.
       2016, arXiv:1603.05118), which never touches the memory, or d on the state where the gates read it (Gal
       and Ghahramani 2016, arXiv:1512.05287);
-    - weight drop (Merity et al. 2018, arXiv:1708.02182, section 2): entries of U are dropped, the same for all steps.
+    - weight drop (Merity et al. 2018, arXiv:1708.02182): entries of U are dropped, the same for all steps.
 
     A sequence is one call of `forward`, so one window of truncated backpropagation; `step` in training draws anew each
     time. Masks come from torch's generator, so that a resumed run draws as one that never stopped.
@@ -120,22 +120,6 @@ class RegularizedLSTM(NoisyCell):
         y_TBH, (_, c_BH) = noisy_lstm_scan(frozen(products_TBG, valid_TB, 4), state, weights, noise)
         return y_TBH, (last_valid(y_TBH.transpose(0, 1), valid_TB.sum(0), state[0]), c_BH)
 
-    def recur(
-        self,
-        x_BTD: Tensor,
-        state: tuple[Tensor, ...],
-        weights: NoisyWeights,
-        noise: recurrence.Noise,
-        lengths_B: Tensor | None,
-    ) -> tuple[Tensor, ...]:
+    def kernel(self) -> recurrence.Kernel:
         linear = self.from_input
-        return recurrence.recur(
-            recurrence.NOISY_LSTM,
-            x_BTD,
-            state,
-            linear.weight,
-            weights.hidden_GH,
-            linear.bias,
-            lengths_B=lengths_B,
-            noise=noise,
-        )
+        return recurrence.Kernel(recurrence.NOISY_LSTM, linear.weight, self.prepare().hidden_GH, linear.bias)

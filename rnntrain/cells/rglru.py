@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from rnntrain.cells.init import xavier_
 from rnntrain.cells.scan import in_full_precision
 from rnntrain.cells.scanned import Scanned
-from rnntrain.native import gated, library
+from rnntrain.native import gated
 from rnntrain.ranges import PositiveInt
 
 # The constant c of the paper: a gate of 1 forgets eight times as fast as the decay alone would.
@@ -26,7 +26,7 @@ class RGLRU(Scanned):
     a_t = exp(-c · softplus(Λ) ⊙ r_t),  c = 8
     h_t = a_t ⊙ h_{t-1} + √(1 - a_t²) ⊙ (i_t ⊙ (W_v x_t + b_v))
 
-    De et al. 2024, arXiv:2402.19427, eqs. 1 to 4. There the unit's input is already as wide as its state; here W_v
+    De et al. 2024, arXiv:2402.19427, section 2.4. There the unit's input is already as wide as its state; here W_v
     brings it to that width, and all three products read x_t. The convolution and the gated branch that Griffin puts
     round the unit are not part of it.
 
@@ -58,9 +58,6 @@ class RGLRU(Scanned):
         r, i, _ = torch.sigmoid(in_full_precision(self.from_input(x_BD))).chunk(3, -1)
         return {"r": r, "i": i, "a": self.coefficients(x_BD)[0]}
 
-    def run_native(self, x_BTD: Tensor, state: Tensor, lengths_B: Tensor | None) -> tuple[Tensor, Tensor] | None:
-        if not library.usable(x_BTD, state, *self.parameters()):
-            return None
+    def kernel(self) -> gated.Kernel:
         rate_H = -GATE_POWER * F.softplus(self.decay)
-        linear = self.from_input
-        return gated.run(gated.RGLRU, x_BTD, state, linear.weight, linear.bias, rate_H, lengths_B)
+        return gated.Kernel(gated.RGLRU, self.from_input.weight, self.from_input.bias, rate_H)

@@ -57,12 +57,8 @@ class RNN(Recurrent):
     ) -> tuple[Tensor, Tensor]:
         if state is None:
             state = self.initial_state(x_BTD.shape[0])
-        weight_ih, weight_hh, bias_ih, bias_hh = self.rnn.all_weights[0]
-        if library.usable(x_BTD, state, weight_ih, weight_hh, bias_ih, bias_hh):
-            kind = recurrence.RNN_TANH if self.rnn.nonlinearity == "tanh" else recurrence.RNN_RELU
-            y_BTH, last_BH = recurrence.recur(
-                kind, x_BTD, (state,), weight_ih, weight_hh, bias_ih, bias_hh, lengths_B=lengths_B
-            )
+        if library.usable(x_BTD, state, *self.rnn.all_weights[0]):
+            y_BTH, last_BH = recurrence.recur(self._kernel(), x_BTD, (state,), lengths_B)
             return y_BTH, last_BH
         if lengths_B is not None:
             x_BTD = zero_padding(x_BTD, lengths_B)
@@ -71,7 +67,16 @@ class RNN(Recurrent):
             return y_BTH, last_1BH[0]
         return zero_padding(y_BTH, lengths_B), last_valid(y_BTH, lengths_B, state)
 
+    def _kernel(self) -> recurrence.Kernel:
+        weight_ih, weight_hh, bias_ih, bias_hh = self.rnn.all_weights[0]
+        kind = recurrence.RNN_TANH if self.rnn.nonlinearity == "tanh" else recurrence.RNN_RELU
+        return recurrence.Kernel(kind, weight_ih, weight_hh, bias_ih, bias_hh)
+
     def step(self, x_BD: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        if library.usable_for_step(x_BD):
+            found = recurrence.step(self._kernel(), x_BD, (state,))
+            if found is not None:
+                return found[0], found[0]
         weight_ih, weight_hh, bias_ih, bias_hh = self.rnn.all_weights[0]
         a_BH = F.linear(x_BD, weight_ih, bias_ih) + F.linear(state, weight_hh, bias_hh)
         h_BH = torch.tanh(a_BH) if self.rnn.nonlinearity == "tanh" else torch.relu(a_BH)

@@ -14,6 +14,7 @@ from torch import Tensor
 from rnntrain.cells.base import Recurrent, State, last_valid, zero_padding
 from rnntrain.cells.blocks import run_in_blocks
 from rnntrain.cells.scan import scan
+from rnntrain.native import gated, library
 
 Candidate: TypeAlias = Literal["linear", "tanh", "positive"]
 
@@ -31,7 +32,7 @@ class Scanned(Recurrent):
     a block, and the backward pass computes the gates anew, which still takes less time than fresh memory would.
 
     Padding needs no masks in the scan: the state is gathered at each row's last valid step. A cell that has a kernel of
-    its own in `rnntrain.native.gated` overrides `run_native`.
+    its own in `rnntrain.native.gated` says so in `kernel`.
     """
 
     @abstractmethod
@@ -58,11 +59,23 @@ class Scanned(Recurrent):
             return y_BTH, h_BTN[:, -1]
         return zero_padding(y_BTH, lengths_B), last_valid(h_BTN, lengths_B, state)
 
-    def run_native(self, x_BTD: Tensor, state: State, lengths_B: Tensor | None) -> tuple[Tensor, State] | None:
-        """Do what `forward` does by a kernel of our own; None where there is none, or it is not built."""
+    def kernel(self) -> gated.Kernel | None:
+        """Return the compiled time loop of this cell and its weights; None where there is none."""
         return None
 
+    def run_native(self, x_BTD: Tensor, state: State, lengths_B: Tensor | None) -> tuple[Tensor, State] | None:
+        """Do what `forward` does by a kernel of our own; None where there is none, or it is not built."""
+        if not library.usable(x_BTD, state, *self.parameters()):
+            return None
+        kernel = self.kernel()
+        return None if kernel is None else gated.run(kernel, x_BTD, state, lengths_B)
+
     def step(self, x_BD: Tensor, state: State) -> tuple[Tensor, State]:
+        kernel = self.kernel() if library.usable_for_step(x_BD) else None
+        native = None if kernel is None else gated.step(kernel, x_BD, state)
+        return self._plain_step(x_BD, state) if native is None else native
+
+    def _plain_step(self, x_BD: Tensor, state: State) -> tuple[Tensor, State]:
         a_BN, b_BN, *rest = self.coefficients(x_BD)
         h_BN = torch.addcmul(b_BN, a_BN, state.to(b_BN.dtype))
         return self.readout(h_BN, *rest).to(state.dtype.to_real()), h_BN.to(state.dtype)

@@ -61,21 +61,25 @@ class Skip(ProjectedCell):
     def project(self, x: Tensor, weights: Any) -> Tensor:
         return self.from_input(x)
 
+    def kernel(self) -> recurrence.Kernel:
+        return recurrence.Kernel(
+            recurrence.SKIP,
+            self.from_input.weight,
+            torch.cat([self.from_last.weight, self.from_skipped.weight]),
+            self.from_input.bias,
+        )
+
     def run_native(
         self, x_BTD: Tensor, state: tuple[Tensor, ...], lengths_B: Tensor | None
     ) -> tuple[Tensor, tuple[Tensor, ...]] | None:
         if not library.usable(x_BTD, *state, *self.parameters()):
             return None
-        y_BTH, _, last_BC = recurrence.recur(
-            recurrence.SKIP,
-            x_BTD,
-            (state[-1], torch.cat(state, 1)),
-            self.from_input.weight,
-            torch.cat([self.from_last.weight, self.from_skipped.weight]),
-            self.from_input.bias,
-            lengths_B=lengths_B,
-        )
+        y_BTH, _, last_BC = recurrence.recur(self.kernel(), x_BTD, (state[-1], torch.cat(state, 1)), lengths_B)
         return y_BTH, last_BC.unflatten(1, (self.skip, -1)).unbind(1)
+
+    def step_native(self, x_BD: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]] | None:
+        found = recurrence.step(self.kernel(), x_BD, (state[-1], state[0]))
+        return None if found is None else (found[0], (*state[1:], found[0]))
 
     def advance(
         self, products_BG: Tensor, state: tuple[Tensor, ...], weights: Any

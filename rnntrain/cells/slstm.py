@@ -91,23 +91,24 @@ class SLSTM(Recurrent):
         y_BTH = torch.stack(outputs, 1)
         return (y_BTH if lengths_B is None else zero_padding(y_BTH, lengths_B)), state
 
-    def _native(self, x_BTD: Tensor, state: ScalarMemory, lengths_B: Tensor | None) -> tuple[Tensor, ScalarMemory]:
-        h_BH, *cells = state
+    def _kernel(self) -> recurrence.Kernel:
         # The kernel knows no heads: what lies between them is zero.
         blocks_4 = [torch.block_diag(*of_gate.unbind()) for of_gate in self.from_hidden.unbind(1)]
-        y_BTH, h_BH, cells_BC = recurrence.recur(
-            recurrence.SLSTM,
-            x_BTD,
-            (h_BH, torch.cat(cells, 1)),
-            self.from_input.weight,
-            torch.cat(blocks_4),
-            self.from_input.bias,
-            lengths_B=lengths_B,
-        )
+        return recurrence.Kernel(recurrence.SLSTM, self.from_input.weight, torch.cat(blocks_4), self.from_input.bias)
+
+    def _native(self, x_BTD: Tensor, state: ScalarMemory, lengths_B: Tensor | None) -> tuple[Tensor, ScalarMemory]:
+        h_BH, *cells = state
+        y_BTH, h_BH, cells_BC = recurrence.recur(self._kernel(), x_BTD, (h_BH, torch.cat(cells, 1)), lengths_B)
         c_BH, n_BH, m_BH = cells_BC.chunk(3, 1)
         return y_BTH, (h_BH, c_BH, n_BH, m_BH)
 
     def step(self, x_BD: Tensor, state: ScalarMemory) -> tuple[Tensor, ScalarMemory]:
+        if library.usable_for_step(x_BD):
+            found = recurrence.step(self._kernel(), x_BD, (state[0], torch.cat(state[1:], 1)))
+            if found is not None:
+                h_BH, cells_BC = found
+                c_BH, n_BH, m_BH = cells_BC.chunk(3, 1)
+                return h_BH, (h_BH, c_BH, n_BH, m_BH)
         state = self._advance(self.from_input(x_BD), state, self._recurrent_weight())
         return state[0], state
 

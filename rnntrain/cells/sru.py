@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from rnntrain.cells.init import fill_gate_, xavier_
 from rnntrain.cells.scan import in_full_precision
 from rnntrain.cells.scanned import Pooled
-from rnntrain.native import gated, library
+from rnntrain.native import gated
 from rnntrain.ranges import PositiveInt
 
 
@@ -23,12 +23,12 @@ class SRU(Pooled):
     c_t = f_t ⊙ c_{t-1} + (1 - f_t) ⊙ (W_c x_t)
     h_t = r_t ⊙ c_t + (1 - r_t) ⊙ α x_t
 
-    Lei et al. 2018, arXiv:1709.02755, eqs. 1 to 4 without the vectors by which its last version lets the gates see
+    Lei et al. 2018, arXiv:1709.02755, without the vectors by which its last version lets the gates see
     c_{t-1}: without them, as in its earlier versions, the recurrence is linear and all gates are computed at once.
     The highway is α W_x x_t where the input is not as wide as the output.
 
-    The state is ``c_BH`` and starts at zero. The scale α = √3 keeps the variance of the highway (their section 3.3,
-    for b_r = 0). Each W starts Xavier uniform, b_f at `forget_bias`, b_r zero.
+    The state is ``c_BH`` and starts at zero. The scale α = √3 keeps the variance of the highway (in their
+    initialisation √(1 + 2 exp(b_r)), for b_r = 0). Each W starts Xavier uniform, b_f at `forget_bias`, b_r zero.
 
     Args:
         input_size: width D of the input.
@@ -60,10 +60,7 @@ class SRU(Pooled):
         f, _, r, _ = self.gates(x_BD)
         return {"f": torch.sigmoid(f), "r": torch.sigmoid(r)}
 
-    def run_native(self, x_BTD: Tensor, state: Tensor, lengths_B: Tensor | None) -> tuple[Tensor, Tensor] | None:
-        if not library.usable(x_BTD, state, *self.parameters()):
-            return None
+    def kernel(self) -> gated.Kernel:
         H, num_blocks = self.output_size, len(self.from_input.weight) // self.output_size
         bias_G = F.pad(self.bias, (H, (num_blocks - 3) * H))
-        kind = gated.SRU if num_blocks == 3 else gated.SRU_PROJECTED
-        return gated.run(kind, x_BTD, state, self.from_input.weight, bias_G, lengths_B=lengths_B)
+        return gated.Kernel(gated.SRU if num_blocks == 3 else gated.SRU_PROJECTED, self.from_input.weight, bias_G)

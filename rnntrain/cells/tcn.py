@@ -24,7 +24,7 @@ class TCN(Recurrent):
     c_t = relu(b_2 + Σ_{j<k} V_2j a_{t-jd})
     x_t of the next level = relu(c_t + x_t), with W x_t for x_t where the width changes
 
-    Bai et al. 2018, arXiv:1803.01271, section 3, with weight norm V = g v / |v| for each filter and dropout after each
+    Bai et al. 2018, arXiv:1803.01271, with weight norm V = g v / |v| for each filter and dropout after each
     relu. A step sees 1 + 2 (k - 1) (2^levels - 1) inputs back to itself.
 
     The state is a tuple with the last (k - 1) d inputs of each of the 2 · levels convolutions,

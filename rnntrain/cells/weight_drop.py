@@ -24,7 +24,7 @@ INNER: dict[str, Callable[[int, int], Recurrent]] = {"rnn": RNN, "gru": GRU, "ls
 class WeightDrop(Recurrent):
     """The inner recurrence with U' = mask ⊙ U / (1 - rate) in the place of U, in training
 
-    Merity, Keskar and Socher 2018, arXiv:1708.02182, section 2: a share of the recurrent weights is dropped, the same
+    Merity, Keskar and Socher 2018, arXiv:1708.02182: a share of the recurrent weights is dropped, the same
     for all steps of a sequence, which regularises the recurrence and leaves its kernel as fast as it is. Biases stay.
 
     A sequence is one call of `forward`, so one window of truncated backpropagation; `step` in training draws anew each

@@ -32,7 +32,7 @@ class Backbone(Recurrent):
       layer's input nor on the output, which belong to `SequenceModel`, and not between time steps.
     - A residual connection passes each layer whose input is as wide as its output. Where the first layer changes
       the width it has none: nothing is projected, so no weights appear that nobody asked for.
-    - A highway (Srivastava et al. 2015, arXiv:1505.00387, eq. 3) weighs the two in place of adding them,
+    - A highway (Srivastava et al. 2015, arXiv:1505.00387) weighs the two in place of adding them,
       ``s_l = t ⊙ layer(...) + (1 - t) ⊙ s_{l-1}`` with t = σ(W s_{l-1} + b), b starting at -1.
     - One layer norm stands after each layer. With residual connections this is pre-norm: the next layer, or the
       output, reads the normalised stream and the stream itself stays untouched, so that gradients reach every
@@ -41,7 +41,7 @@ class Backbone(Recurrent):
     - A feed-forward part after each layer makes it the block of a Transformer with a recurrence for its attention:
       ``W_2 gelu(W_1 norm(s))``, W_2 starting at zero.
     - Bidirectional layers read both directions of the layer below (Schuster and Paliwal 1997).
-    - With `dense`, the output is what every layer gives, side by side (Graves 2013, arXiv:1308.0850, section 2).
+    - With `dense`, the output is what every layer gives, side by side (Graves 2013, arXiv:1308.0850).
 
     The state is a tuple with one entry a layer.
 

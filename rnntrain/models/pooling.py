@@ -23,7 +23,7 @@ class Pooling(nn.Module):
     - ``mean``: Σ_t y_t / length.
     - ``max``: the largest value of each feature over time.
     - ``attention``: Σ_t a_t y_t with a = softmax over t of v·tanh(W y_t + b), as in Yang et al. 2016 (hierarchical
-      attention networks, eqs. 5 to 7). v starts at zero, so that it starts as the mean.
+      attention networks). v starts at zero, so that it starts as the mean.
 
     Args:
         size: width H.

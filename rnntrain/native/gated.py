@@ -5,12 +5,13 @@
 from __future__ import annotations
 
 import ctypes
+import struct
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from rnntrain.native.library import call
+from rnntrain.native.library import call, pointers
 
 
 class Kind(NamedTuple):
@@ -36,6 +37,21 @@ GATED_LINEAR_NEGATIVE = Kind("gated_linear_negative", 3)
 RGLRU = Kind("rglru", 3, options=1)
 INDRNN = {"tanh": Kind("indrnn_tanh", 1, options=1), "relu": Kind("indrnn_relu", 1, options=1)}
 
+
+class Kernel(NamedTuple):
+    """A cell's loop from input to output with the weights that it runs on.
+
+    Attributes:
+        weight_GE: of all gates, by the inputs of a window, the oldest first.
+        options_O: the cell's own further weights.
+    """
+
+    kind: Kind
+    weight_GE: Tensor
+    bias_G: Tensor | None = None
+    options_O: Tensor | None = None
+
+
 _GIVEN = ("lengths", "x", "weight", "bias", "options", "h0")
 _GRADIENTS = ("y", "h_last", "x", "weight", "bias", "options", "h0")
 
@@ -46,19 +62,16 @@ class _Gated(ctypes.Structure):
     ]
 
 
+_STEP = struct.Struct(f"@5q{len(_GIVEN) + 3}P")  # the same, packed
+STEP_ROWS = 16  # with more rows, packed weights and several threads are faster
+
+
 class _GatedGradients(ctypes.Structure):
     _fields_ = [(name, ctypes.c_void_p) for name in _GRADIENTS]
 
 
 def run(
-    kind: Kind,
-    x_BTD: Tensor,
-    h_BH: Tensor,
-    weight_GE: Tensor,
-    bias_G: Tensor | None = None,
-    options_O: Tensor | None = None,
-    lengths_B: Tensor | None = None,
-    window: int = 1,
+    kernel: Kernel, x_BTD: Tensor, h_BH: Tensor, lengths_B: Tensor | None = None, window: int = 1
 ) -> tuple[Tensor, Tensor]:
     """Return ``y_BTH`` and the state after each row's last valid step.
 
@@ -66,30 +79,39 @@ def run(
     first ones come from before the sequence. Padding is inert: it is neither read nor given a gradient, and outputs
     are zero there. Nothing but input, states and outputs is kept for the backward pass.
 
-    Args:
-        kind: which cell.
-        weight_GE: of all gates, by the inputs of a window, the oldest first.
-        options_O: the cell's own further weights.
-
     Raises:
         RuntimeError: if a shape does not fit the others.
     """
-    _check(kind, x_BTD, h_BH, weight_GE, bias_G, options_O, lengths_B, window)
-    result: tuple[Tensor, Tensor] = _Run.apply(kind, window, lengths_B, x_BTD, weight_GE, bias_G, options_O, h_BH)
+    kind, *weights = kernel
+    _check(kernel, x_BTD, h_BH, lengths_B, window)
+    result: tuple[Tensor, Tensor] = _Run.apply(kind, window, lengths_B, x_BTD, *weights, h_BH)
     return result
 
 
-def _check(
-    kind: Kind,
-    x_BTD: Tensor,
-    h_BH: Tensor,
-    weight_GE: Tensor,
-    bias_G: Tensor | None,
-    options_O: Tensor | None,
-    lengths_B: Tensor | None,
-    window: int,
-) -> None:
+def step(kernel: Kernel, x_BE: Tensor, h_BH: Tensor, window: int = 1) -> tuple[Tensor, Tensor] | None:
+    """Return ``y_BH`` and the state after one step, without gradients: that of sampling.
+
+    None where the kernels cannot take what they are given, or would not be faster, with many rows at once.
+
+    Args:
+        x_BE: the inputs of a window, the oldest first.
+    """
+    kind, (B, E), H = kernel.kind, x_BE.shape, h_BH.shape[1]
+    _, *weights = kernel
+    x_BE, h_BH = x_BE.contiguous(), h_BH.contiguous()
+    addresses = pointers(x_BE, *weights, h_BH)
+    if addresses is None or B > STEP_ROWS or kernel.weight_GE.shape != (kind.gates * H, E) or len(h_BH) != B:
+        return None
+    y_BH = torch.empty_like(h_BH)
+    new_h_BH = torch.empty_like(h_BH) if kind.own_state else y_BH
+    sequence = _STEP.pack(B, 1, E // window, H, window, 0, *addresses, y_BH.data_ptr(), new_h_BH.data_ptr(), 0)
+    call(f"{kind.name}_step", sequence)
+    return y_BH, new_h_BH
+
+
+def _check(kernel: Kernel, x_BTD: Tensor, h_BH: Tensor, lengths_B: Tensor | None, window: int) -> None:
     """Refuse what would make a kernel read beyond its memory."""
+    kind, weight_GE, bias_G, options_O = kernel
     if x_BTD.dim() != 3 or x_BTD.shape[1] < window or h_BH.dim() != 2:
         raise RuntimeError(f"input of shape {tuple(x_BTD.shape)} and state of shape {tuple(h_BH.shape)} do not fit")
     B, _, D = x_BTD.shape

@@ -72,6 +72,31 @@ def usable(*tensors: Tensor, complex_too: bool = False) -> bool:
     )
 
 
+def usable_for_step(x_BD: Tensor) -> bool:
+    """Return whether a kernel may take one step without gradients from this input, as far as that one tells."""
+    return (
+        _library is not None
+        and not torch.is_grad_enabled()
+        and x_BD.device.type == "cpu"
+        and not torch.is_autocast_enabled("cpu")
+        and not torch.jit.is_tracing()  # type: ignore[attr-defined]
+        and not torch.compiler.is_compiling()
+    )
+
+
+def pointers(*tensors: Tensor | None) -> list[int] | None:
+    """Return the addresses of tensors, 0 for None; None unless all are dense in float32 on the processor."""
+    addresses = []
+    for x in tensors:
+        if x is None:
+            addresses.append(0)
+        elif x.dtype is torch.float32 and x.is_contiguous() and x.is_cpu and x.numel():
+            addresses.append(x.data_ptr())
+        else:
+            return None
+    return addresses
+
+
 def call(name: str, *arguments: Any) -> None:
     """Call a kernel, with the number of threads behind its arguments.
 

@@ -6,12 +6,13 @@
 from __future__ import annotations
 
 import ctypes
+import struct
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from rnntrain.native.library import call
+from rnntrain.native.library import call, pointers
 
 
 class Kind(NamedTuple):
@@ -66,6 +67,30 @@ SKIP = Kind("skip", 1, cells=1, keeps_gates=False, skips=True)
 CORNN = Kind("cornn", 1, extra=1, options=3, cells=1, reads_cell=True)  # options: Δt, Δt γ, 1 - Δt ε, not learnt
 
 
+class Kernel(NamedTuple):
+    """A cell's time loop with the weights that it runs on.
+
+    Attributes:
+        weight_QP: from h, and below it from what else the kind reads.
+        bias_x_G: added to the input's share.
+        bias_h_Q: added to the product with the state.
+        options_O: the cell's own further weights, in the order of its kernel.
+        projection_PH: of the kinds that have one.
+    """
+
+    kind: Kind
+    weight_GD: Tensor
+    weight_QP: Tensor
+    bias_x_G: Tensor | None = None
+    bias_h_Q: Tensor | None = None
+    options_O: Tensor | None = None
+    projection_PH: Tensor | None = None
+
+    def weights(self) -> tuple[Tensor | None, ...]:
+        """Return the weights in the order of the C++ side."""
+        return self.weight_GD, self.bias_x_G, self.weight_QP, self.bias_h_Q, self.projection_PH, self.options_O
+
+
 class Noise(NamedTuple):
     """What is drawn for one sequence; None where there is none of its kind.
 
@@ -94,59 +119,72 @@ class _Sequence(ctypes.Structure):
     ]
 
 
+# The same, packed: a step is over before a structure has been filled in.
+_STEP = struct.Struct(f"@6q{len(_POINTERS) + len(_OUTPUTS)}P")
+# With more rows, packed weights and several threads are faster.
+STEP_ROWS = 16
+
+
 class _Gradients(ctypes.Structure):
     _fields_ = [(name, ctypes.c_void_p) for name in _GRADIENTS]
 
 
 def recur(
-    kind: Kind,
+    kernel: Kernel,
     x_BTD: Tensor,
     state: tuple[Tensor, ...],
-    weight_GD: Tensor,
-    weight_QP: Tensor,
-    bias_x_G: Tensor | None = None,
-    bias_h_Q: Tensor | None = None,
-    options_O: Tensor | None = None,
     lengths_B: Tensor | None = None,
     noise: Noise = NO_NOISE,
-    projection_PH: Tensor | None = None,
 ) -> tuple[Tensor, ...]:
     """Return ``y_BTP`` and each part of the state after each row's last valid step.
 
     Padding is inert: the kernels neither read the input there nor give it a gradient, and write zeros.
 
     Args:
-        kind: which cell.
         state: ``(h_BP,)`` or ``(h_BP, c_BC)``, with C = cells · H, or skip · H of a kind that skips: the oldest first.
-        weight_QP: from h, and below it from what else the kind reads.
-        bias_x_G: added to the input's share.
-        bias_h_Q: added to the product with the state.
-        options_O: the cell's own further weights, in the order of its kernel.
         noise: of the kinds that are named for it or for layer norm; has no gradient.
-        projection_PH: of the kinds that have one.
 
     Raises:
         RuntimeError: if a shape does not fit the others.
     """
-    h_BP, c_BC = state if kind.cells else (*state, None)
-    weights = (weight_GD, bias_x_G, weight_QP, bias_h_Q, projection_PH, options_O)
-    _check(kind, x_BTD, state, weights, lengths_B, noise)
+    h_BP, c_BC = state if kernel.kind.cells else (*state, None)
+    _check(kernel, x_BTD, state, lengths_B, noise)
     keep = torch.is_grad_enabled()
-    result: tuple[Tensor, ...] = _Recurrence.apply(kind, keep, lengths_B, x_BTD, *weights, *noise, h_BP, c_BC)
+    result: tuple[Tensor, ...] = _Recurrence.apply(
+        kernel.kind, keep, lengths_B, x_BTD, *kernel.weights(), *noise, h_BP, c_BC
+    )
     return result
 
 
-def _check(
-    kind: Kind,
-    x_BTD: Tensor,
-    state: tuple[Tensor, ...],
-    weights: tuple[Tensor | None, ...],
-    lengths_B: Tensor | None,
-    noise: Noise,
-) -> None:
+def step(kernel: Kernel, x_BD: Tensor, state: tuple[Tensor, ...], noise: Noise = NO_NOISE) -> tuple[Tensor, ...] | None:
+    """Return ``y_BP`` and the further parts of the state after one step, without gradients: that of sampling.
+
+    None where the kernels cannot take what they are given, or would not be faster, with many rows at once.
+
+    Args:
+        state: as for `recur`; of a kind that skips, the last output and that of skip steps ago.
+    """
+    kind, (B, D), h_BP = kernel.kind, x_BD.shape, state[0].contiguous()
+    H, P = len(kernel.weight_GD) // kind.gates, h_BP.shape[1]
+    c_BC = state[1].contiguous() if kind.cells else None
+    x_BD = x_BD.contiguous()
+    addresses = pointers(x_BD, *kernel.weights(), *noise, h_BP, c_BC)
+    fits = kernel.weight_GD.shape[1] == D and kernel.weight_QP.shape[1] == P and len(h_BP) == B
+    if c_BC is not None:
+        fits = fits and c_BC.shape == (B, kind.cells * H)
+    if addresses is None or not fits or B > STEP_ROWS:
+        return None
+    y_BP = torch.empty_like(h_BP)
+    new_c_BC = None if c_BC is None or kind.skips else torch.empty_like(c_BC)
+    new_c = 0 if new_c_BC is None else new_c_BC.data_ptr()
+    sequence = _STEP.pack(B, 1, D, H, P, 1, 0, *addresses, y_BP.data_ptr(), 0, new_c, 0, 0)
+    call(f"{kind.name}_step", sequence)
+    return (y_BP,) if new_c_BC is None else (y_BP, new_c_BC)
+
+
+def _check(kernel: Kernel, x_BTD: Tensor, state: tuple[Tensor, ...], lengths_B: Tensor | None, noise: Noise) -> None:
     """Refuse what would make a kernel read beyond its memory."""
-    weight_GD, bias_x_G, weight_QP, bias_h_Q, projection_PH, options_O = weights
-    assert weight_GD is not None
+    kind, weight_GD, weight_QP, bias_x_G, bias_h_Q, options_O, projection_PH = kernel
     G, D = weight_GD.shape
     H = G // kind.gates
     P = H if projection_PH is None else len(projection_PH)

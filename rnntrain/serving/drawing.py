@@ -8,13 +8,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor
 
 from rnntrain.batch import Batch
 from rnntrain.cells.base import State, join_rows, map_state
 from rnntrain.data.codecs import TextCodec
 from rnntrain.models.sequence import SequenceModel, evaluating
-from rnntrain.sample import SamplingOptions, TextStream, draw
+from rnntrain.sample import DrawOptions, SamplingOptions, TextStream, draw
 
 PIECE = 1024  # tokens of a long prompt that are read at once, so that other texts need not wait for all of it
 
@@ -50,7 +49,7 @@ class Drawing:
         self.texts: list[Text] = []
         self._state: State = None
         self._tokens_B = torch.zeros(0, dtype=torch.long)
-        self._options: tuple[Tensor, Tensor, Tensor] | None = None  # temperature, top_k and top_p of the texts
+        self._options: DrawOptions | None = None  # of the texts
         self._prompts: list[tuple[Text, State]] = []  # that are still being read
 
     def __len__(self) -> int:
@@ -103,10 +102,11 @@ class Drawing:
         output, self._state = self.model.step(self._tokens_B.to(self._device), self._state)
         logits_BV = output.compute().float().cpu()
         if self.codec.unknown_id is not None:
-            logits_BV[:, self.codec.unknown_id] = -torch.inf
+            logits_BV.select(1, self.codec.unknown_id).fill_(-torch.inf)
         uniform_B = torch.cat([torch.rand(1, generator=t.generator, dtype=torch.float64) for t in self.texts])
-        temperature_B, top_k_B, top_p_B = self._options_of_texts()
-        self._tokens_B = draw(logits_BV, uniform_B, temperature_B, top_k_B, top_p_B)
+        if self._options is None:
+            self._options = DrawOptions.of([text.options for text in self.texts])
+        self._tokens_B = draw(logits_BV, uniform_B, self._options)
         ended = []
         for place, (text, token) in enumerate(zip(self.texts, self._tokens_B.tolist(), strict=True)):
             if self._deliver(text, token):
@@ -135,16 +135,6 @@ class Drawing:
         self._tokens_B = self._tokens_B[index]
         self._state = map_state(lambda part: part[index.to(part.device)], self._state) if places else None
         self._options = None
-
-    def _options_of_texts(self) -> tuple[Tensor, Tensor, Tensor]:
-        if self._options is None:
-            options = [text.options for text in self.texts]
-            self._options = (
-                torch.tensor([each.temperature for each in options], dtype=torch.float64),
-                torch.tensor([each.top_k for each in options]),
-                torch.tensor([each.top_p for each in options], dtype=torch.float64),
-            )
-        return self._options
 
     @property
     def _device(self) -> torch.device:

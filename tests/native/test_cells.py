@@ -182,6 +182,46 @@ def test_steps_equal_the_sequence(name: str) -> None:
     torch.testing.assert_close(torch.stack(outputs, 1), whole, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("rows", [1, 3, 6, recurrence.STEP_ROWS + 1])
+@pytest.mark.parametrize("name", WITH_CLOCKWORK)
+def test_steps_of_sampling_equal_the_plain_path(name: str, rows: int) -> None:
+    for D, H in ((4, 21), (17, 32), (1, 1)):
+        cell = build(name, D, H).eval()
+        x_BTD, state = example(cell, rows, 3)
+        found, expected = (steps(cell, x_BTD, state, path) for path in ("native", "plain"))
+        for a, e in zip(found, expected, strict=True):
+            torch.testing.assert_close(a, e, rtol=1e-5, atol=3e-6)
+
+
+def steps(cell: Recurrent, x_BTD: Tensor, state: Any, path: Any) -> list[Tensor]:
+    library.choose(path)
+    outputs = []
+    with torch.no_grad():
+        for x_BD in x_BTD.unbind(1):
+            y_BH, state = cell.step(x_BD, state)
+            outputs.append(y_BH)
+    return [*outputs, *leaves(state)]
+
+
+@pytest.mark.parametrize("name", WITH_CLOCKWORK)
+def test_steps_of_sampling_are_kernels_and_rows_do_not_see_each_other(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if name == "gru_reset_before":
+        pytest.skip("its two products a step have no kernel of one step")
+    called: list[str] = []
+    original = recurrence.call
+    monkeypatch.setattr(recurrence, "call", lambda kernel, *rest: called.append(kernel) or original(kernel, *rest))
+    cell = build(name, 4, 21).eval()
+    x_BTD, state = example(cell, 7, 1)
+    with torch.no_grad():
+        together, _ = cell.step(x_BTD[:, 0], state)
+        alone, _ = cell.step(x_BTD[4:5, 0], map_state(lambda s: s[4:5], state))
+    assert len(called) == 2
+    assert all(kernel.endswith("_step") for kernel in called)
+    assert torch.equal(together[4:5], alone)
+
+
 @pytest.mark.parametrize("name", CELLS)
 def test_inference_equals_training_to_the_bit(name: str) -> None:
     cell = build(name, 4, 21)
@@ -302,6 +342,30 @@ def test_input_and_gradient_may_lie_as_they_like(layout: str) -> None:
     assert torch.equal(found, torch.autograd.grad(cell(x_BTD, state)[0].sum(), x_BTD)[0])
 
 
+@pytest.mark.slow
+def test_places_beyond_two_to_the_31_are_reached() -> None:
+    """What is kept for the backward pass has more numbers than an int32 counts; few of them are ever touched."""
+    B, H = 17, 64
+    T = 2**31 // (B - 1) // (10 * H + 2) + 1
+    cell = build("layernorm_lstm", 1, H)
+    state = map_state(lambda s: torch.rand_like(s).requires_grad_(), cell.initial_state(B))
+    lengths_B = torch.tensor([0] * (B - 1) + [3])
+    try:
+        x_BTD = torch.zeros(B, T, 1)
+        x_BTD[-1, :3] = torch.randn(3, 1)
+        y_BTH, last = cell(x_BTD, state, lengths_B)
+    except RuntimeError as error:  # it asks for 9 GB of addresses and uses 1
+        pytest.skip(f"no memory: {error}")
+    alone = map_state(lambda s: s.detach()[-1:].requires_grad_(), state)
+    expected, expected_last = cell(x_BTD[-1:, :3], alone)
+    assert torch.equal(y_BTH[-1:, :3], expected)
+    found = torch.autograd.grad(sum(part[-1].sum() for part in last), [*state, *cell.parameters()])
+    wanted = torch.autograd.grad(sum(part.sum() for part in expected_last), [*alone, *cell.parameters()])
+    assert torch.equal(found[0][-1:], wanted[0])
+    for a, e in zip(found[2:], wanted[2:], strict=True):
+        assert torch.equal(a, e)
+
+
 # -- what the kernels leave to others ---
 
 
@@ -330,7 +394,7 @@ def test_shapes_that_do_not_fit_are_refused(break_it: Callable[..., Any]) -> Non
     weight_ih, weight_hh, *_ = cell.gru.all_weights[0]
     x_BTD, h_BH, weight_hh = break_it(torch.zeros(3, 6, 4), torch.zeros(3, 5), weight_hh)
     with pytest.raises(RuntimeError, match=r"shape"):
-        recurrence.recur(recurrence.GRU, x_BTD, (h_BH,), weight_ih, weight_hh)
+        recurrence.recur(recurrence.Kernel(recurrence.GRU, weight_ih, weight_hh), x_BTD, (h_BH,))
 
 
 def test_lengths_of_another_number_of_rows_are_refused() -> None:
@@ -339,7 +403,6 @@ def test_lengths_of_another_number_of_rows_are_refused() -> None:
 
 
 def test_clockwork_that_does_not_know_who_rests_is_refused() -> None:
+    kernel = recurrence.Kernel(recurrence.CLOCKWORK, torch.zeros(5, 4), torch.zeros(5, 5))
     with pytest.raises(RuntimeError, match="which units rest"):
-        recurrence.recur(
-            recurrence.CLOCKWORK, torch.zeros(3, 6, 4), (torch.zeros(3, 5),), torch.zeros(5, 4), torch.zeros(5, 5)
-        )
+        recurrence.recur(kernel, torch.zeros(3, 6, 4), (torch.zeros(3, 5),))

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from rnntrain.native.recurrence import LAYER_NORM_LSTM, NOISY_LSTM, PEEPHOLE_LSTM, Kind, Noise, recur
+from rnntrain.native.recurrence import LAYER_NORM_LSTM, NOISY_LSTM, PEEPHOLE_LSTM, Kernel, Kind, Noise, recur
 
 pytestmark = pytest.mark.usefixtures("_native")
 
@@ -81,7 +81,7 @@ def by_steps(kind: Kind, given: dict[str, Tensor], noise: dict[str, Tensor], len
 def by_kernel(kind: Kind, given: dict[str, Tensor], noise: dict[str, Tensor], lengths: list[int]) -> list[Tensor]:
     weights: list[Any] = [given.get(name) for name in ("weight_x", "weight_h", "bias_x", "bias_h", "options")]
     state = given["h"], given["c"]
-    return list(recur(kind, given["x"], state, *weights, lengths_B=torch.tensor(lengths), noise=Noise(**noise)))
+    return list(recur(Kernel(kind, *weights), given["x"], state, torch.tensor(lengths), Noise(**noise)))
 
 
 @pytest.mark.parametrize("threads", [1, 2])

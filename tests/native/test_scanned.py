@@ -98,6 +98,26 @@ def test_native_equals_plain(name: str, shape: str, threads: int, padded: bool) 
     assert_close(found, results(cell, x_BTD, lengths_B))
 
 
+@pytest.mark.parametrize("name", [name for name in CELLS if not name.startswith("lru")])
+def test_steps_of_sampling_are_kernels_and_equal_the_plain_path(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    called: list[str] = []
+    original = gated.call
+    monkeypatch.setattr(gated, "call", lambda kernel, *rest: called.append(kernel) or original(kernel, *rest))
+    for D, H in ((4, 21), (17, 32), (1, 1)):
+        cell, x_BTD, found = build(name, D, H), torch.randn(7, 3, D), {}
+        for path in ("native", "plain"):
+            library.choose(path)  # type: ignore[arg-type]
+            state, outputs = cell.initial_state(7), []
+            with torch.no_grad():
+                for x_BD in x_BTD.unbind(1):
+                    y_BH, state = cell.step(x_BD, state)
+                    outputs.append(y_BH)
+            found[path] = [*outputs, *(state if isinstance(state, tuple) else (state,))]
+        assert_close(found["native"], found["plain"])
+    assert len(called) == 9
+    assert all(kernel.endswith("_step") for kernel in called)
+
+
 @pytest.mark.parametrize("padded", [False, True], ids=["full", "padded"])
 @pytest.mark.parametrize("name", ["lru", "mingru"])
 def test_blocks_equal_the_whole(name: str, padded: bool, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -182,7 +202,8 @@ def test_gradients_reach_only_what_asks_for_them(name: str) -> None:
 def test_almost_closed_gate_lets_in_what_it_should() -> None:
     """σ(-30) is 9e-14, which 1 - σ(30) would round to nothing."""
     weight, bias = torch.tensor([[0.0], [1.0]]), torch.tensor([-30.0, 0.0])
-    y_BTH, _ = gated.run(gated.MINGRU["linear"], torch.full((1, 1, 1), 1e13), torch.zeros(1, 1), weight, bias)
+    kernel = gated.Kernel(gated.MINGRU["linear"], weight, bias)
+    y_BTH, _ = gated.run(kernel, torch.full((1, 1, 1), 1e13), torch.zeros(1, 1))
     torch.testing.assert_close(y_BTH[0, 0, 0], torch.sigmoid(torch.tensor(-30.0)) * 1e13)
 
 
@@ -198,20 +219,20 @@ def test_minlstm_of_closed_gates_is_their_quotient(f: float, i: float) -> None:
 
 def test_shapes_that_do_not_fit_are_refused() -> None:
     x_BTD, h_BH, weight, bias = torch.zeros(3, 6, 4), torch.zeros(3, 5), torch.zeros(10, 4), torch.zeros(10)
-    kind = gated.MINGRU["linear"]
-    for given in (
-        (x_BTD[..., :3], h_BH, weight, bias),
-        (x_BTD, h_BH[:2], weight, bias),
-        (x_BTD, h_BH, weight[:8], bias),
-        (x_BTD, h_BH, weight, bias[:8]),
-        (x_BTD[0], h_BH, weight, bias),
+    kernel = gated.Kernel(gated.MINGRU["linear"], weight, bias)
+    for x, h, weights in (
+        (x_BTD[..., :3], h_BH, kernel),
+        (x_BTD, h_BH[:2], kernel),
+        (x_BTD, h_BH, kernel._replace(weight_GE=weight[:8])),
+        (x_BTD, h_BH, kernel._replace(bias_G=bias[:8])),
+        (x_BTD[0], h_BH, kernel),
     ):
         with pytest.raises(RuntimeError, match="shape"):
-            gated.run(kind, *given)
+            gated.run(weights, x, h)
     with pytest.raises(RuntimeError, match="lengths"):
-        gated.run(kind, x_BTD, h_BH, weight, bias, lengths_B=torch.tensor([1]))
+        gated.run(kernel, x_BTD, h_BH, lengths_B=torch.tensor([1]))
     with pytest.raises(RuntimeError, match="needs its options"):
-        gated.run(gated.RGLRU, x_BTD, h_BH, torch.zeros(15, 4))
+        gated.run(gated.Kernel(gated.RGLRU, torch.zeros(15, 4)), x_BTD, h_BH)
 
 
 @pytest.mark.parametrize("change", ["x", "state", "to_state_PD", "eigenvalues_P", "glu_GH", "lengths"])

@@ -17,7 +17,7 @@ inline void add_outer(float* to, int M, int N, int count, const float* left, ptr
       for (int j = valid; j < width; ++j) at[j] = 0;
     }
     for (int block = 0; block < blocks; ++block) {
-      const int i = M * block / blocks, rows = M * (block + 1) / blocks - i;
+      const int i = block_start(M, block, blocks), rows = block_start(M, block + 1, blocks) - i;
       float* c = to + static_cast<size_t>(i) * N + first;
       tile_for(rows, vectors)(count, left + i, 1, left_row, packed, c, N, c, N, last);
     }
@@ -63,8 +63,8 @@ class BackwardPart {
  public:
   BackwardPart(const Sequence& s, const Gradients& g, int most_rows)
       : s_(s), g_(g), D_(s.D), H_(s.H), P_(s.P), G_(Cell::GATES * s.H), Q_(recurrent_width<Cell>(s)),
-        E_(Cell::extra(s.H)), Hp_(padded(H_)), Pp_(padded(P_)), Qp_(padded(Q_)), Gs_(spread(G_)), Ps_(spread(P_)),
-        C_(Cell::CELLS * s.H), Cp_(padded(C_)), steps_(chunk_steps(s.T, most_rows, G_)), sums_(s, Cell{}),
+        E_(Cell::extra(s.H)), C_(Cell::CELLS * s.H), steps_(chunk_steps(s.T, most_rows, G_)), Hp_(padded(H_)),
+        Pp_(padded(P_)), Qp_(padded(Q_)), Cp_(padded(C_)), Gs_(spread(G_)), Ps_(spread(P_)), sums_(s, Cell{}),
         num_cells_(Cell::SKIPS ? s.skip : 1), second_(first_factor<Cell>(s).transposed().size()),
         size_state_(Scratch::rounded(static_cast<size_t>(most_rows) * Pp_)),
         size_cells_(Scratch::rounded(static_cast<size_t>(most_rows) * Cp_)),
@@ -237,7 +237,8 @@ class BackwardPart {
 
   const Sequence& s_;
   const Gradients& g_;
-  const int D_, H_, P_, G_, Q_, E_, Hp_, Pp_, Qp_, Gs_, Ps_, C_, Cp_, steps_;
+  const int D_, H_, P_, G_, Q_, E_, C_, steps_;
+  const ptrdiff_t Hp_, Pp_, Qp_, Cp_, Gs_, Ps_;  // distances of rows
   const Sums sums_;
   const int num_cells_;
   const size_t second_;  // where the second factor begins

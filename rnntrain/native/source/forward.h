@@ -11,8 +11,8 @@ class ForwardPart {
   // `most_rows` bounds the rows of any part, and with it the memory of one.
   ForwardPart(const Sequence& s, int most_rows)
       : s_(s), H_(s.H), P_(s.P), G_(Cell::GATES * s.H), Q_(recurrent_width<Cell>(s)), E_(Cell::extra(s.H)),
-        Hp_(padded(H_)), Pp_(padded(P_)), Qp_(padded(Q_)), C_(Cell::CELLS * s.H), Cp_(padded(C_)),
-        steps_(chunk_steps(s.T, most_rows, G_)), second_(first_factor<Cell>(s).size()),
+        C_(Cell::CELLS * s.H), steps_(chunk_steps(s.T, most_rows, G_)), Hp_(padded(H_)), Pp_(padded(P_)),
+        Qp_(padded(Q_)), Cp_(padded(C_)), second_(first_factor<Cell>(s).size()),
         size_state_(Scratch::rounded(static_cast<size_t>(most_rows) * Pp_)),
         size_cells_(Scratch::rounded(static_cast<size_t>(most_rows) * Cp_)),
         size_now_(Scratch::rounded(static_cast<size_t>(most_rows) * Qp_)),
@@ -110,7 +110,8 @@ class ForwardPart {
   }
 
   const Sequence& s_;
-  const int H_, P_, G_, Q_, E_, Hp_, Pp_, Qp_, C_, Cp_, steps_;
+  const int H_, P_, G_, Q_, E_, C_, steps_;
+  const ptrdiff_t Hp_, Pp_, Qp_, Cp_;  // distances of rows
   const size_t second_;  // where the second factor begins
   const size_t size_state_, size_cells_, size_now_, size_shown_, size_gates_;
   int begin_ = 0, R_ = 0;

@@ -8,6 +8,7 @@
 #include "noisy_gru.h"
 #include "noisy_lstm.h"
 #include "scan.h"
+#include "step.h"
 
 #define RECURRENCE(NAME, ...)                                                                          \
   int NAME##_forward(const Sequence* s, int threads) { return run_forward<__VA_ARGS__>(*s, threads); } \
@@ -15,34 +16,39 @@
     return run_backward<__VA_ARGS__>(*s, *g, threads);                                                 \
   }
 
+#define WITH_STEP(NAME, ...)     \
+  RECURRENCE(NAME, __VA_ARGS__) \
+  int NAME##_step(const Sequence* s, int) { return run_step<__VA_ARGS__>(*s); }
+
 #define GATED(NAME, ...)                                                                        \
   int NAME##_forward(const Gated* s, int threads) { return run_gated<__VA_ARGS__>(*s, threads); } \
   int NAME##_backward(const Gated* s, const GatedGradients* g, int threads) {                   \
     return run_gated_back<__VA_ARGS__>(*s, *g, threads);                                        \
-  }
+  }                                                                                             \
+  int NAME##_step(const Gated* s, int) { return run_gated_step<__VA_ARGS__>(*s); }
 
 extern "C" {
-RECURRENCE(rnn_tanh, Rnn<false>)
-RECURRENCE(rnn_relu, Rnn<true>)
-RECURRENCE(gru, Gru)
+WITH_STEP(rnn_tanh, Rnn<false>)
+WITH_STEP(rnn_relu, Rnn<true>)
+WITH_STEP(gru, Gru)
 RECURRENCE(gru_reset_before, GruResetBefore)
-RECURRENCE(lstm, Lstm<false>)
-RECURRENCE(peephole_lstm, Lstm<true>)
-RECURRENCE(noisy_lstm, NoisyLstm<false>)
-RECURRENCE(layer_norm_lstm, NoisyLstm<true>)
-RECURRENCE(noisy_gru, NoisyGru<false>)
-RECURRENCE(layer_norm_gru, NoisyGru<true>)
-RECURRENCE(coupled_lstm, CoupledLstm)
-RECURRENCE(janet, Janet)
-RECURRENCE(leaky_tanh, Leaky<false>)
-RECURRENCE(leaky_relu, Leaky<true>)
-RECURRENCE(clockwork, Clockwork)
-RECURRENCE(slstm, Slstm)
-RECURRENCE(projected_lstm, ProjectedLstm)
-RECURRENCE(antisymmetric, Antisymmetric<false>)
-RECURRENCE(antisymmetric_gated, Antisymmetric<true>)
-RECURRENCE(cornn, CoRnn)
-RECURRENCE(skip, SkipRnn)
+WITH_STEP(lstm, Lstm<false>)
+WITH_STEP(peephole_lstm, Lstm<true>)
+WITH_STEP(noisy_lstm, NoisyLstm<false>)
+WITH_STEP(layer_norm_lstm, NoisyLstm<true>)
+WITH_STEP(noisy_gru, NoisyGru<false>)
+WITH_STEP(layer_norm_gru, NoisyGru<true>)
+WITH_STEP(coupled_lstm, CoupledLstm)
+WITH_STEP(janet, Janet)
+WITH_STEP(leaky_tanh, Leaky<false>)
+WITH_STEP(leaky_relu, Leaky<true>)
+WITH_STEP(clockwork, Clockwork)
+WITH_STEP(slstm, Slstm)
+WITH_STEP(projected_lstm, ProjectedLstm)
+WITH_STEP(antisymmetric, Antisymmetric<false>)
+WITH_STEP(antisymmetric_gated, Antisymmetric<true>)
+WITH_STEP(cornn, CoRnn)
+WITH_STEP(skip, SkipRnn)
 
 int lru_real_forward(const Lru* s, int threads) { return run_lru<false>(*s, threads); }
 int lru_real_backward(const Lru* s, const LruGradients* g, int threads) { return run_lru_back<false>(*s, *g, threads); }

@@ -15,7 +15,14 @@ inline int padded(int n) { return ceil_div(n, LANES) * LANES; }
 
 // Where panel p of a matrix with n columns begins, in vectors; panels are as even as can be.
 inline int num_panels(int n) { return ceil_div(ceil_div(n, LANES), TILE_VECTORS); }
-inline int panel_start(int n, int p) { return ceil_div(n, LANES) * p / num_panels(n); }
+inline int panel_start(int n, int p) {
+  return static_cast<int>(static_cast<int64_t>(ceil_div(n, LANES)) * p / num_panels(n));
+}
+
+// Where block number `block` of rows begins, of so many that are as even as can be.
+inline int block_start(int rows, int block, int blocks) {
+  return static_cast<int>(static_cast<int64_t>(rows) * block / blocks);
+}
 
 // Packs panel p of the K × N matrix whose entry (k, j) lies at from[k * row_stride + j * column_stride].
 inline void pack_panel(float* packed, const float* from, int K, int N, ptrdiff_t row_stride, ptrdiff_t column_stride,
@@ -106,7 +113,7 @@ inline void multiply_panel(int p, int rows, int K, int N, const float* a, ptrdif
   const float* b = packed + static_cast<size_t>(first) * K;
   const int blocks = ceil_div(rows, TILE_ROWS);
   for (int block = 0; block < blocks; ++block) {
-    const int i = rows * block / blocks, count = rows * (block + 1) / blocks - i;
+    const int i = block_start(rows, block, blocks), count = block_start(rows, block + 1, blocks) - i;
     tile_for(count, vectors)(K, a + i * a_row, a_row, a_step, b, init ? init + i * init_row + first : nullptr,
                              init_row, c + i * c_row + first, c_row, last);
   }

@@ -92,8 +92,8 @@ constexpr int CHUNK_FLOATS = 65536, OUTER_STEPS = 256;
 inline int spread(int n) { return padded(n) % 256 ? padded(n) : padded(n) + LANES; }
 
 inline int chunk_steps(int T, int rows, int G) {
-  const int steps = CHUNK_FLOATS / std::max(1, rows * G) / TILE_ROWS * TILE_ROWS;
-  return std::min(T, std::max(TILE_ROWS, steps));
+  const int64_t floats = std::max<int64_t>(1, static_cast<int64_t>(rows) * G);
+  return std::min(T, std::max(TILE_ROWS, static_cast<int>(CHUNK_FLOATS / floats) / TILE_ROWS * TILE_ROWS));
 }
 
 inline void pack_share(float* packed, const float* from, int K, int N, ptrdiff_t row_stride, ptrdiff_t column_stride,
