@@ -13,6 +13,7 @@ from rnntrain.errors import UserError
 
 Value = bool | int | float | str | None
 MOST_GRID_POINTS = 100_000
+END_SHARE = 0.02
 HOW = "write interval(LOW,HIGH[,log][,int]), range(START,STOP[,STEP]) or choice(A,B,…)"
 
 _CALL = re.compile(r"(?P<name>[A-Za-z_]+)\((?P<inside>.*)\)", re.DOTALL)
@@ -66,6 +67,15 @@ class Dimension:
         if self.log:
             return self.cast(math.exp(math.log(self.low) + share * (math.log(self.high) - math.log(self.low))))
         return self.low + share * (self.high - self.low)
+
+    def is_near_an_end(self, value: float) -> bool:
+        """Say whether a value lies within a fiftieth of an end beyond which there may be more; lists have none."""
+        if self.values:
+            return False
+        low, high, place = (math.log(each) if self.log else each for each in (self.low, self.high, value))
+        share = (place - low) / (high - low)
+        lowest = 1 if self.integer else 0  # of layers and shares, of which there are no fewer
+        return share > 1 - END_SHARE or (share < END_SHARE and self.low > lowest)
 
     def cast(self, value: float) -> Value:
         return round(value) if self.integer else value

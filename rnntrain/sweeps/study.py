@@ -175,6 +175,11 @@ class Study:
     def trial(self, number: int) -> FrozenTrial:
         return self.trials()[number]
 
+    def point(self, number: int) -> dict[str, Value]:
+        """Return the values of a point, in the order of the space."""
+        params = self.trial(number).params
+        return {key: params[key] for key in self._distributions}
+
     # -- values ---
 
     def report(self, number: int, evaluation: int, value: float) -> bool:

@@ -18,7 +18,7 @@ from rnntrain.config import compose
 from rnntrain.configuring.overrides import flatten
 from rnntrain.errors import Interrupted
 from rnntrain.interrupt import StopRequests
-from rnntrain.sweeps.best import write_best
+from rnntrain.sweeps.best import write_point
 from rnntrain.sweeps.plan import make_plan
 from rnntrain.sweeps.probe import find
 
@@ -95,7 +95,7 @@ def test_the_best_point_is_written_as_an_experiment_with_the_same_config(point: 
     values, words = POINTS[point]
     space = [f"{key}=choice({value},1)" for key, value in values.items() if "/" not in key and "." in key]
     plan = make_plan([*words, *space, "model.num_layers=choice(1,2)", "sweep.name=mine"])
-    command = shlex.split(write_best(plan, {**values, "model.num_layers": 1}, "Best of all"))
+    command = shlex.split(write_point(plan, {**values, "model.num_layers": 1}, "Best of all"))
     assert command[:2] == ["rnntrain", "train"]
     config_dir = Path(command[3]) if command[2] == "--config-dir" else None
     assert (config_dir is None) == (point == "a key taken away")
@@ -117,7 +117,7 @@ def test_the_best_point_brings_the_users_own_files_with_it(workspace: Path) -> N
         },
     )
     plan = make_plan(["experiment=small", "optimizer.lr=0.1,0.2", "sweep.name=mine"], conf)
-    command = shlex.split(write_best(plan, {"optimizer.lr": 0.2}, "Best of all"))
+    command = shlex.split(write_point(plan, {"optimizer.lr": 0.2}, "Best of all"))
     shutil.rmtree(conf)
     repeated = compose(command[4:], Path(command[3]))
     assert repeated["model"]["cell"] == {"_target_": "rnntrain.cells.gru.GRU", "reset_after": False}
