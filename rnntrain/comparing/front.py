@@ -56,7 +56,7 @@ def front_lines(board: Leaderboard, rows: Sequence[Row], names: Sequence[str] = 
     several = any(row.group.count("finished") > 1 for row in rows)
     means = ", by their means over seeds" if several else ""
     return [
-        f"{len(rows)} of {len(board.finished)} that no other beats in every metric{means}:",
+        f"Not beaten in every metric by any other: {len(rows)} of {len(board.finished)}{means}",
         "",
         *map(str.rstrip, lines),
     ]

@@ -15,7 +15,7 @@ from rnntrain.comparing.writing import number, to_csv, to_json, to_markdown, to_
 from rnntrain.errors import UserError
 from rnntrain.sweeps.best import write_point
 from rnntrain.sweeps.plan import Plan
-from rnntrain.sweeps.storage import JOURNAL
+from rnntrain.sweeps.storage import JOURNAL, without_password
 from rnntrain.sweeps.study import Study
 
 MOST_ROWS = 10  # of the leaderboard that is printed; the files have all
@@ -111,4 +111,4 @@ def _best_command(study: Study) -> str:
 
 def dashboard_command(plan: Plan) -> str:
     """Return the command that shows the sweep in a browser, also while it runs."""
-    return f"optuna-dashboard {shlex.quote(plan.settings.storage or str(plan.folder / JOURNAL))}"
+    return f"optuna-dashboard {shlex.quote(without_password(plan.settings.storage or str(plan.folder / JOURNAL)))}"

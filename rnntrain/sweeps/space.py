@@ -17,6 +17,7 @@ END_SHARE = 0.02
 HOW = "write interval(LOW,HIGH[,log][,int]), range(START,STOP[,STEP]) or choice(A,B,…)"
 
 _CALL = re.compile(r"(?P<name>[A-Za-z_]+)\((?P<inside>.*)\)", re.DOTALL)
+_CALL_BEGUN = re.compile(r"(interval|range|choice)\s*\(")
 _PART = re.compile(r"""\s*("[^"]*"|'[^']*'|[^,'"]*)\s*(,|$)""")
 _WORDS: dict[str, Value] = {"null": None, "true": True, "false": False}
 
@@ -88,6 +89,8 @@ def parse_dimension(key: str, text: str) -> Dimension | None:
         UserError: it is meant to span something and cannot be read.
     """
     match = _CALL.fullmatch(text.strip())
+    if match is None and _CALL_BEGUN.match(text.strip()):
+        raise _mistake(key, text, f"its bracket does not close; {HOW}")
     if match is None:
         parts = _split(text)
         return _choice(key, text, parts) if len(parts or []) > 1 else None
