@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import shlex
 import shutil
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from commandline import TINY, Answer, write_configs
+from commandline import TINY, Answer, environment, write_configs
 
 import rnntrain
 from rnntrain import commands
@@ -132,3 +135,37 @@ def test_each_shipped_space_fits_the_default_config(name: str, workspace: Path) 
 
     for point in corner_points(plan.space):
         configs.check(plan.compose(point, 0))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sampler", ["gp", "nsga2"])
+def test_a_sweep_of_real_runs_comes_to_its_end_when_it_is_killed_on_the_way(
+    sampler: str, run_cli: Cli, workspace: Path
+) -> None:
+    several = ["sweep.metric=[val/loss,num_parameters]"] if sampler == "nsga2" else []
+    words = [*TINY, "optimizer.lr=interval(1e-3,1e-1,log)", "model.hidden_size=interval(4,12,int)", *several]
+    words += [
+        f"sweep.sampler={sampler}",
+        "sweep.trials=6",
+        "sweep.startup_trials=3",
+        "sweep.workers=1",
+        "sweep.name=mine",
+    ]
+    runs = workspace / "outputs/sweeps/mine/runs"
+    with subprocess.Popen([sys.executable, "-m", "rnntrain", "sweep", *words], env=environment()) as process:
+        while process.poll() is None and len(list(runs.glob("*/summary.json"))) < 4:
+            time.sleep(0.05)
+        process.kill()
+    began = {run.name: run.path.stat().st_ino for run in read_runs([runs])}
+    assert 4 <= len(began) < 6
+    answer = run_cli("sweep", *words)
+    assert answer.code == 0, answer
+    assert "6 points: 6 completed, 0 pruned, 0 failed" in answer.out
+    ended = read_runs([runs])
+    assert all(run.finished for run in ended)
+    assert len({(run.config["optimizer.lr"], run.config["model.hidden_size"]) for run in ended}) == len(ended)
+    assert began.items() <= {run.name: run.path.stat().st_ino for run in ended}.items()
+    best = next(line.split()[2:] for line in answer.out.splitlines() if line.startswith("  rnntrain train"))
+    assert run_cli("train", *best, "run.dir=best", "--quiet").code == 0
+    [again] = read_runs([Path("best")])
+    assert again.metrics["val/loss"] == min(run.metrics["val/loss"] for run in ended)

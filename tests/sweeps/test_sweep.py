@@ -305,7 +305,7 @@ SEARCHES = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("sampler", SEARCHES)
+@pytest.mark.parametrize("sampler", ["grid", "qmc", "nsga2", pytest.param("gp", marks=pytest.mark.slow)])
 def test_each_sampler_comes_to_its_end_when_it_is_killed_on_the_way(sampler: str, sweep: Cli, workspace: Path) -> None:
     words = [*SEARCHES[sampler], "sweep.workers=2"]
     process = start(workspace, *words)
