@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -51,13 +51,19 @@ class Leaderboard:
 
     Attributes:
         metrics: the first one orders.
+        senses: of each metric, whether more of it is better.
         keys: what differs between the groups, by dotted key.
     """
 
     metrics: list[str]
-    larger_is_better: bool
+    senses: list[bool]
     keys: list[str]
     rows: list[Row]
+
+    @property
+    def larger_is_better(self) -> bool:
+        """The sense of the first metric."""
+        return self.senses[0]
 
     @property
     def finished(self) -> list[Row]:
@@ -69,11 +75,17 @@ class Leaderboard:
         return next(iter(self.finished), None)
 
 
-def rank(groups: Sequence[Group], metrics: Sequence[str], *, order: Order = "mean") -> Leaderboard:
-    """Order groups by a metric; those without a finished run come last."""
-    metric = metrics[0]
-    larger = larger_is_better(metric)
-    measured = {id(each): _statistics(each, metrics) for each in groups}
+def rank(
+    groups: Sequence[Group], metrics: Sequence[str], *, order: Order = "mean", senses: Sequence[bool] | None = None
+) -> Leaderboard:
+    """Order groups by a metric; those without a finished run come last.
+
+    Args:
+        senses: of each metric, whether more of it is better; guessed from their names where None.
+    """
+    metric, senses = metrics[0], [larger_is_better(each) for each in metrics] if senses is None else list(senses)
+    larger = senses[0]
+    measured = {id(each): _statistics(each, dict(zip(metrics, senses, strict=True))) for each in groups}
 
     def place(each: Group) -> float:
         value = getattr(measured[id(each)][metric], order) if metric in measured[id(each)] else math.nan
@@ -89,11 +101,11 @@ def rank(groups: Sequence[Group], metrics: Sequence[str], *, order: Order = "mea
         compared = against[number - 1] if 0 < number < len(finished) else None
         worse = compared is not None and stands[number - 1] and sense * compared.mean > 0
         rows.append(Row(number + 1 if number < len(finished) else None, each, measured[id(each)], compared, worse))
-    return Leaderboard(list(metrics), larger, differences(groups), rows)
+    return Leaderboard(list(metrics), senses, differences(groups), rows)
 
 
-def _statistics(group: Group, metrics: Sequence[str]) -> dict[str, Statistics]:
-    found = {metric: group.statistics(metric, larger_is_better(metric)) for metric in metrics}
+def _statistics(group: Group, senses: Mapping[str, bool]) -> dict[str, Statistics]:
+    found = {metric: group.statistics(metric, larger) for metric, larger in senses.items()}
     return {metric: numbers for metric, numbers in found.items() if numbers is not None}
 
 

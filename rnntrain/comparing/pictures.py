@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ import matplotlib
 import numpy as np
 
 from rnntrain.checkpoints import durable
+from rnntrain.comparing.front import front, front_picture
 from rnntrain.comparing.groups import MISSING, short_names, shown_value
 from rnntrain.comparing.importance import importances
 from rnntrain.comparing.leaderboard import Leaderboard
@@ -62,6 +64,8 @@ def draw_all(board: Leaderboard, folder: Path) -> list[Path]:
     with durable.one_line(folder):
         folder.mkdir(parents=True, exist_ok=True)
         figures = {"slices": slices(board, columns, values_G), "coordinates": coordinates(board, columns, values_G)}
+        if len(board.metrics) > 1 and (rows := front(board)):
+            figures["front"] = front_picture(board, rows)
         shares = importances(columns, values_G, larger_is_better=board.larger_is_better)
         if shares:
             figures["importances"] = importance_bars(shares, len(values_G))
@@ -87,8 +91,7 @@ def columns_of(board: Leaderboard) -> tuple[list[Column], np.ndarray]:
 def _column(key: str, label: str, values: list[Any]) -> Column:
     if all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in values):
         places_G = np.array(values, dtype=float)
-        log = bool(places_G.min() > 0 and places_G.max() / places_G.min() >= LOG_RATIO)
-        return Column(key, label, places_G, [], log)
+        return Column(key, label, places_G, [], is_log(places_G))
     names = sorted({shown_value(key, value) for value in values})
     places = [float(names.index(shown_value(key, value))) for value in values]
     return Column(key, label, np.array(places), names, False)
@@ -103,12 +106,15 @@ def slices(board: Leaderboard, columns: list[Column], values_G: np.ndarray) -> F
         panels = figure.subplots(down, across, squeeze=False, sharey=True).ravel()
     for column, axes in zip(columns, panels, strict=False):
         axes.scatter(column.places_G, values_G, s=18, facecolors="none", edgecolors=COLOURS[0])
-        axes.scatter(column.places_G[:1], values_G[:1], s=28, color=COLOURS[1], zorder=3)
+        axes.scatter(column.places_G[:1], values_G[:1], s=28, color=COLOURS[1], zorder=3, label="the best")
         axes.set_xlabel(column.label)
+        axes.locator_params(axis="x", nbins=5)
         _scale(axes, column, values_G)
     for axes in panels[len(columns) :]:
         axes.set_visible(False)
-    panels[0].set_ylabel(board.metrics[0])
+    for axes in panels[: len(columns) : across]:
+        axes.set_ylabel(board.metrics[0])
+    panels[0].legend(fontsize=8, frameon=False)
     return figure
 
 
@@ -117,35 +123,48 @@ def _scale(axes: Axes, column: Column, values_G: np.ndarray) -> None:
         axes.set_xscale("log")
     if column.names:
         axes.set_xticks(range(len(column.names)), column.names, rotation=30, ha="right")
-    if values_G.min() > 0 and values_G.max() / values_G.min() >= LOG_RATIO:
+    if is_log(values_G):
         axes.set_yscale("log")
 
 
 def coordinates(board: Leaderboard, columns: list[Column], values_G: np.ndarray) -> Figure:
     """Draw each group as a line through all keys; darker is better, and the best is in another colour."""
-    figure = new_figure(max(4.0, 1.6 * (len(columns) + 1)), 3.6)
+    last = Column(board.metrics[0], board.metrics[0], values_G, [], is_log(values_G))
+    every = [*columns, last]
+    figure = new_figure(max(4.0, 1.7 * len(every)), 3.6)
     with matplotlib.rc_context({**STYLE, "axes.grid": False}):
         axes = figure.subplots()
-    last = Column(board.metrics[0], board.metrics[0], values_G, [], _is_log(values_G))
-    heights_KG = np.stack([column.unit_G for column in (*columns, last)])
+    heights_KG = np.stack([column.unit_G for column in every])
     order_G = np.argsort(np.argsort(-values_G if board.larger_is_better else values_G))
-    shades_G = 1 - order_G / max(1, len(values_G) - 1)
+    shares_G = order_G / max(1, len(values_G) - 1)
     for group in reversed(range(len(values_G))):  # the best comes last, on top
         best = group == 0
-        colour = COLOURS[1] if best else matplotlib.colormaps["cividis"](1 - 0.9 * float(shades_G[group]))
-        axes.plot(heights_KG[:, group], color=colour, linewidth=2.2 if best else 0.9, alpha=1.0 if best else 0.75)
-    for place, column in enumerate((*columns, last)):
-        axes.axvline(place, color="black", linewidth=0.6)
+        colour = COLOURS[1] if best else matplotlib.colormaps["Blues_r"](0.1 + 0.65 * float(shares_G[group]))
+        axes.plot(heights_KG[:, group], color=colour, linewidth=2.2 if best else 0.9)
+    white = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.8}
+    for place, column in enumerate(every):
+        axes.plot([place, place], [0.0, 1.0], color="black", linewidth=0.8)
         for height, text in _ticks(column):
-            axes.text(place + 0.03, height, text, fontsize=7.5, va="center")
-    axes.set_xticks(range(len(columns) + 1), [column.label for column in (*columns, last)], rotation=15)
+            end = {0.0: (-0.03, "top"), 1.0: (1.03, "bottom")}.get(height)
+            if end is None or column.names:
+                axes.text(place + 0.03, height, text, fontsize=7.5, va="center", bbox=white, zorder=4)
+            else:
+                axes.text(place, end[0], text, fontsize=7.5, va=end[1], ha="center")
+    labels = [column.label + (" (log)" if column.log else "") for column in every]
+    many = max(map(len, labels)) > 18
+    axes.set_xticks(range(len(every)), labels, rotation=15 if many else 0, ha="right" if many else "center")
+    axes.tick_params(axis="x", length=0, pad=10)
     axes.set_yticks([])
-    axes.set_xlim(-0.1, len(columns) + 0.45)
+    axes.spines[["left", "bottom"]].set_visible(False)
+    axes.set_xlim(-0.3, len(every) - 0.5)
+    axes.set_ylim(-0.06, 1.1)
+    axes.set_title(f"{len(values_G)} points; the best by {board.metrics[0]} in orange, darker is better", fontsize=8.5)
     return figure
 
 
-def _is_log(values_G: np.ndarray) -> bool:
-    return bool(values_G.min() > 0 and values_G.max() / values_G.min() >= LOG_RATIO)
+def is_log(values: Sequence[float] | np.ndarray) -> bool:
+    """Say whether values lie so far apart that they are drawn in logarithms."""
+    return bool(min(values) > 0 and max(values) / min(values) >= LOG_RATIO)
 
 
 def _ticks(column: Column) -> list[tuple[float, str]]:

@@ -66,8 +66,13 @@ def to_json(board: Leaderboard) -> str:
 
 
 def number(value: float) -> str:
-    """Return a number with four digits that count."""
-    return "" if math.isnan(value) else f"{value:#.4g}" if 1e-4 <= abs(value) < 1e6 or value == 0 else f"{value:.3e}"
+    """Return a number with four digits that count, a whole one with all that it has."""
+    size = abs(value)
+    if math.isnan(value):
+        return ""
+    if 1000 <= size < 1e9 or (100 <= size < 1000 and value.is_integer()):
+        return f"{value:,.0f}"
+    return f"{value:#.4g}" if 1e-4 <= size < 1000 or value == 0 else f"{value:.3e}"
 
 
 def _table(board: Leaderboard) -> tuple[list[str], list[list[str]]]:

@@ -1,4 +1,4 @@
-"""The best config of a sweep as a file of the group `experiment`, with the command that repeats it."""
+"""A point of a sweep as a file of the group `experiment`, with the command that repeats it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from rnntrain.sweeps.space import Value
 _NOT_IN_IT = ("run", "seed")  # of the experiment: where it was kept, and one of the seeds that it was repeated with
 
 
-def write_best(plan: Plan, point: Mapping[str, Value], description: str) -> str:
+def write_point(plan: Plan, point: Mapping[str, Value], description: str, name: str | None = None) -> str:
     """Write a point into the sweep's folder as `conf/experiment/NAME.yaml`; return the command that trains it.
 
     Where the config cannot be written as one file, such as one from which a key was taken away, the command says all
@@ -25,7 +25,9 @@ def write_best(plan: Plan, point: Mapping[str, Value], description: str) -> str:
 
     Args:
         description: the first line of the file.
+        name: of the file; that of the sweep if None.
     """
+    name = name or plan.name
     words = plan.words(point, plan.seeds[0])
     _, chosen = _composed(plan, words)
     start, _ = _composed(plan, [f"{group}={name}" for group, name in chosen.items()])
@@ -34,12 +36,12 @@ def write_best(plan: Plan, point: Mapping[str, Value], description: str) -> str:
     defaults = [{f"override /{group}": name} for group, name in chosen.items()]
     text = f"# {description}\n# @package _global_\n" + to_yaml({"defaults": defaults, **_nested(changed)})
     folder = plan.folder / "conf"
-    command = ["--config-dir", str(folder), f"experiment={plan.name}"]
+    command = ["--config-dir", str(folder), f"experiment={name}"]
     if plan.config_name != "train":
         command[0:0] = ["--config-name", plan.config_name]
     with durable.one_line(folder):
         (folder / "experiment").mkdir(parents=True, exist_ok=True)
-        durable.replace_file(folder / "experiment" / f"{plan.name}.yaml", text.encode())
+        durable.replace_file(folder / "experiment" / f"{name}.yaml", text.encode())
         _copy_own_files(plan, chosen, folder)
     again = _own(configs.compose(command[-1:], folder, plan.config_name))
     if again != wanted:

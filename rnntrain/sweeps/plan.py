@@ -18,8 +18,10 @@ from rnntrain.configuring.config_files import choices, read_choice
 from rnntrain.configuring.overrides import flatten, parse_override
 from rnntrain.errors import UserError, closest
 from rnntrain.runs.run import check_name
+from rnntrain.settings import TopSettings
 from rnntrain.sweeps.settings import SweepSettings
 from rnntrain.sweeps.space import Dimension, Value, as_override, grid_points, parse_dimension, read_dimension
+from rnntrain.sweeps.storage import check_url
 
 # What makes another sweep of it; all other settings may change from call to call.
 IDENTITY = ("sampler", "pruner", "metric", "direction", "startup_trials", "reduction_factor", "sampler_seed")
@@ -103,9 +105,13 @@ def make_plan(overrides: Sequence[str], config_dir: Path | None = None, config_n
     given = {key: value for key, value in given.items() if key not in {text.partition("=")[0] for text in fixed}}
     settings = SweepSettings(**check_arguments("sweep", SweepSettings, {**file, **own}, sections=("space",)))
     if not given:
+        lists = [text for text in fixed if "=[" in text]
+        several = lists[0].replace("[", "").replace("]", "") if lists else ""
+        note = f" ({lists[0]} is one value, a list; several are {several})" if lists else ""
         raise UserError(
-            "sweep: nothing is searched; give a key several values, such as optimizer.lr='interval(1e-4,1e-2,log)', "
-            f"or choose a space with sweep=NAME; there are: {', '.join(choices('sweep', config_dir))}"
+            f"sweep: nothing is searched{note}; give a key several values, such as "
+            "optimizer.lr='interval(1e-4,1e-2,log)', or choose a space with sweep=NAME; there are: "
+            f"{', '.join(choices('sweep', config_dir))}"
         )
     base = configs.compose(fixed, config_dir, config_name)
     if settings.name is None:
@@ -128,10 +134,8 @@ def _checked(plan: Plan) -> Plan:
         raise UserError("sweep.metric=[]: name at least one metric, such as val/loss")
     if settings.sampler == "grid":
         grid_points(plan.space)
-    if settings.storage is not None and "://" not in settings.storage:
-        raise UserError(
-            f"sweep.storage={shown(settings.storage)}: is no URL; write sqlite:///FILE, or leave it out for a journal"
-        )
+    if settings.storage is not None:
+        check_url(settings.storage)
     return plan
 
 
@@ -145,12 +149,22 @@ def _sort_overrides(overrides: Sequence[str]) -> tuple[str | None, dict[str, Any
         if key == "sweep" and equals:
             chosen = value
         elif key.startswith("sweep."):
-            own[key.removeprefix("sweep.")] = parse_override(text).value()
+            own[key.removeprefix("sweep.")] = _setting(text, key)
+        elif key in SweepSettings.__dataclass_fields__ and key not in TopSettings.__dataclass_fields__:
+            raise UserError(f"{shown(text)}: is a setting of the sweep; write sweep.{shown(text)}")
         elif key in _OWN_KEYS:
             raise UserError(f"{shown(text)}: a sweep names its runs itself; set sweep.name for the folder of all")
         else:
             rest.append(text)
     return chosen, own, rest
+
+
+def _setting(text: str, key: str) -> Any:
+    parsed = parse_override(text)
+    if parsed.is_sweep_override():
+        value = text.partition("=")[2]
+        raise UserError(f"{shown(text)}: a sweep is not searched over its own settings; a list is {key}=[{value}]")
+    return parsed.value()
 
 
 def _read_file(name: str, config_dir: Path | None) -> dict[str, Any]:

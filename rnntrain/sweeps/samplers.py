@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from rnntrain.errors import UserError
+from rnntrain.sweeps.halving import Halving
 from rnntrain.sweeps.settings import SweepSettings
 from rnntrain.sweeps.space import Dimension
 from rnntrain.sweeps.storage import INSTALL
@@ -57,7 +58,7 @@ def sampler_of(settings: SweepSettings, number: int) -> optuna.samplers.BaseSamp
         return samplers.RandomSampler(seed=seed)
 
 
-def pruner_of(settings: SweepSettings, evaluations: int | None) -> optuna.pruners.BasePruner:
+def pruner_of(settings: SweepSettings, evaluations: int | None) -> optuna.pruners.BasePruner | Halving:
     """Make the pruner; its resource is the number of evaluations."""
     from optuna import pruners
 
@@ -71,9 +72,9 @@ def pruner_of(settings: SweepSettings, evaluations: int | None) -> optuna.pruner
     if settings.pruner == "median":
         return pruners.MedianPruner(n_startup_trials=settings.startup_trials, n_warmup_steps=0)
     if settings.pruner == "successive_halving":
-        return pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=settings.reduction_factor)
+        return Halving(settings.reduction_factor)
     if evaluations is None:
         raise UserError(
             "sweep.pruner=hyperband: needs to know how often a run is evaluated; set trainer.max_steps or max_epochs"
         )
-    return pruners.HyperbandPruner(min_resource=1, max_resource=evaluations, reduction_factor=settings.reduction_factor)
+    return Halving(settings.reduction_factor, evaluations)

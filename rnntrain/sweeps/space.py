@@ -13,9 +13,11 @@ from rnntrain.errors import UserError
 
 Value = bool | int | float | str | None
 MOST_GRID_POINTS = 100_000
+END_SHARE = 0.02
 HOW = "write interval(LOW,HIGH[,log][,int]), range(START,STOP[,STEP]) or choice(A,B,…)"
 
 _CALL = re.compile(r"(?P<name>[A-Za-z_]+)\((?P<inside>.*)\)", re.DOTALL)
+_CALL_BEGUN = re.compile(r"(interval|range|choice)\s*\(")
 _PART = re.compile(r"""\s*("[^"]*"|'[^']*'|[^,'"]*)\s*(,|$)""")
 _WORDS: dict[str, Value] = {"null": None, "true": True, "false": False}
 
@@ -67,6 +69,15 @@ class Dimension:
             return self.cast(math.exp(math.log(self.low) + share * (math.log(self.high) - math.log(self.low))))
         return self.low + share * (self.high - self.low)
 
+    def is_near_an_end(self, value: float) -> bool:
+        """Say whether a value lies within a fiftieth of an end beyond which there may be more; lists have none."""
+        if self.values:
+            return False
+        low, high, place = (math.log(each) if self.log else each for each in (self.low, self.high, value))
+        share = (place - low) / (high - low)
+        lowest = 1 if self.integer else 0  # of layers and shares, of which there are no fewer
+        return share > 1 - END_SHARE or (share < END_SHARE and self.low > lowest)
+
     def cast(self, value: float) -> Value:
         return round(value) if self.integer else value
 
@@ -78,6 +89,8 @@ def parse_dimension(key: str, text: str) -> Dimension | None:
         UserError: it is meant to span something and cannot be read.
     """
     match = _CALL.fullmatch(text.strip())
+    if match is None and _CALL_BEGUN.match(text.strip()):
+        raise _mistake(key, text, f"its bracket does not close; {HOW}")
     if match is None:
         parts = _split(text)
         return _choice(key, text, parts) if len(parts or []) > 1 else None

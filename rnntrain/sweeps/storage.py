@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rnntrain.configuring.checking import shown
 from rnntrain.errors import UserError
-from rnntrain.sweeps.plan import Plan
+
+if TYPE_CHECKING:
+    from rnntrain.sweeps.plan import Plan
 
 INSTALL = "pip install 'rnntrain[sweep]'"
 JOURNAL = "journal.log"
+PACKAGES = {"MySQLdb": "mysqlclient", "psycopg2": "psycopg2-binary"}  # of drivers that are named otherwise
 SQLITE_TIMEOUT_SECONDS = 20.0  # for another process to be done with the file
 
 
@@ -48,7 +52,7 @@ def storage_errors(url: str | None) -> Iterator[None]:
             raise
         cause = error.__cause__ or error
         reason = " ".join(str(cause).split())[:200]
-        raise UserError(f"sweep.storage={url or JOURNAL}: cannot be used: {reason}") from error
+        raise UserError(f"sweep.storage={without_password(url or JOURNAL)}: cannot be used: {reason}") from error
 
 
 def open_storage(plan: Plan) -> Any:
@@ -66,7 +70,38 @@ def open_storage(plan: Plan) -> Any:
     try:
         return RDBStorage(url, engine_kwargs=arguments)
     except (ImportError, ValueError) as error:
-        raise UserError(f"sweep.storage={shown(url)}: {' '.join(str(error).split())[:200]}") from error
+        raise UserError(
+            f"sweep.storage={shown(without_password(url))}: {' '.join(str(error).split())[:200]}"
+        ) from error
+
+
+def check_url(url: str) -> None:
+    """Refuse a URL of no database, and one whose driver is not installed.
+
+    Raises:
+        UserError: says what to write or to install.
+    """
+    try:
+        from sqlalchemy.engine import make_url
+        from sqlalchemy.exc import ArgumentError
+    except ImportError:  # as Optuna then is, which comes to be said
+        return
+    text = shown(without_password(url))
+    try:
+        make_url(url).get_dialect().import_dbapi()
+    except ArgumentError as error:
+        raise UserError(
+            f"sweep.storage={text}: is no URL of a database; write sqlite:///FILE, mysql://… or postgresql://…, or "
+            "leave it out for a journal in the sweep's folder"
+        ) from error
+    except ImportError as error:
+        package = PACKAGES.get(str(error.name), error.name)
+        raise UserError(f"sweep.storage={text}: needs a driver; install it: pip install {package}") from error
+
+
+def without_password(url: str) -> str:
+    """Return a URL as it may be printed and kept in a log."""
+    return re.sub(r"(://[^/@:]*):[^@]*@", r"\1:***@", url)
 
 
 class JournalLock:

@@ -16,7 +16,7 @@ from rnntrain.sweeps.leases import Lease, waiting_lock
 from rnntrain.sweeps.plan import Plan, first_difference
 from rnntrain.sweeps.samplers import check_sampler, distribution_of, pruner_of, sampler_of
 from rnntrain.sweeps.space import Value, grid_points
-from rnntrain.sweeps.storage import import_optuna, open_storage, storage_errors
+from rnntrain.sweeps.storage import import_optuna, open_storage, storage_errors, without_password
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -59,9 +59,8 @@ class Study:
             stored = self.study.user_attrs.get(PLAN_KEY)
             if stored is None:
                 if self.study.get_trials(deepcopy=False):
-                    raise UserError(
-                        f"{plan.settings.storage}: has a study {plan.name} that is no sweep; set sweep.name"
-                    )
+                    where = without_password(str(plan.settings.storage))
+                    raise UserError(f"{where}: has a study {plan.name} that is no sweep; set sweep.name")
                 self.study.set_user_attr(PLAN_KEY, plan.identity())
             elif other := first_difference(stored, plan.identity()):
                 raise UserError(
@@ -174,6 +173,11 @@ class Study:
 
     def trial(self, number: int) -> FrozenTrial:
         return self.trials()[number]
+
+    def point(self, number: int) -> dict[str, Value]:
+        """Return the values of a point, in the order of the space."""
+        params = self.trial(number).params
+        return {key: params[key] for key in self._distributions}
 
     # -- values ---
 

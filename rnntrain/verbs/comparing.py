@@ -19,10 +19,14 @@ def compare(arguments: list[str]) -> int:
     parser.add_argument("--metric", action="append", metavar="M", help="such as test/loss; the first of several orders")
     parser.add_argument("--sort", default="mean", choices=["mean", "median", "worst", "best"], help="over seeds (mean)")
     parser.add_argument("--by", action="append", metavar="KEY", help="group by this key alone, such as optimizer.lr")
+    parser.add_argument("--front", action="store_true", help="those that no other beats in every --metric")
     parser.add_argument("--pictures", type=Path, metavar="D", help="draw importances, slices and coordinates into D")
     for name in _FORMATS:
         parser.add_argument(f"--{name}", nargs="?", const="-", metavar="FILE", help=f"write {name}, to FILE if given")
     options = parse(parser, arguments)
+    if options.front and len(options.metric or []) < 2:
+        raise UserError("--front: takes several metrics: --metric val/loss --metric num_parameters")
+    from rnntrain.comparing.front import front, front_lines
     from rnntrain.comparing.groups import choose_metric, group
     from rnntrain.comparing.leaderboard import rank
     from rnntrain.comparing.records import read_runs
@@ -38,7 +42,7 @@ def compare(arguments: list[str]) -> int:
     for name, place in written.items():
         _write(writers[name](board), place)
     if "-" not in written.values():
-        print("\n".join(to_text(board)))
+        print("\n".join(front_lines(board, front(board)) if options.front else to_text(board)))
     if options.pictures is not None:
         from rnntrain.comparing.pictures import draw_all
 

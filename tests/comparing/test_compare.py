@@ -58,6 +58,19 @@ def test_other_metrics_and_orders_can_be_asked_for(runs: Path, run_cli: Cli) -> 
     assert "lr=0.01" in first
 
 
+def test_the_front_holds_what_no_other_beats_in_every_metric(workspace: Path, run_cli: Cli, refused: Refused) -> None:
+    """Beaten: as good or worse in each, and worse in one; the sense of each metric is its own."""
+    for name, loss, accuracy in (("a", 1.0, 0.5), ("b", 2.0, 0.9), ("c", 2.0, 0.8), ("d", 1.5, 0.7), ("e", 1.0, 0.5)):
+        write_run(workspace / "runs" / name, {"optimizer.kind": name}, val__loss=loss, val__accuracy=accuracy)
+    write_run(workspace / "runs/f", {"optimizer.kind": "f"}, val__loss=0.1)  # of which the other is not known
+    words = ["compare", "runs", "--metric", "val/loss", "--metric", "val/accuracy", "--front", "--pictures", "drawn"]
+    out = run_cli(*words).out
+    assert out.startswith("Not beaten in every metric by any other: 4 of 6\n")
+    assert [line.split()[-1] for line in out.splitlines()[3:7]] == ["kind=a", "kind=e", "kind=d", "kind=b"]
+    assert (workspace / "drawn/front.png").exists()
+    assert "--front: takes several metrics" in refused("compare", "runs", "--front")
+
+
 def test_runs_that_did_not_finish_are_counted_and_come_last(runs: Path, run_cli: Cli) -> None:
     write_run(runs / "x", {"optimizer.lr": 0.7}, status="pruned", curve=[0.001])
     write_run(runs / "y", {"optimizer.lr": 0.01}, seed=9, status="failed")
@@ -178,9 +191,12 @@ def test_pictures_show_what_differs(workspace: Path, run_cli: Cli) -> None:
     [
         (1.0, "1.000"),
         (0.000123456, "0.0001235"),
-        (1234.5, "1234."),
+        (1234.5, "1,234"),
+        (581.0, "581"),
+        (581.25, "581.2"),
         (1e-7, "1.000e-07"),
-        (2.5e7, "2.500e+07"),
+        (2.5e7, "25,000,000"),
+        (2.5e10, "2.500e+10"),
         (0.0, "0.000"),
     ],
 )

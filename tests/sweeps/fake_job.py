@@ -76,7 +76,8 @@ def _steps(config: dict[str, Any], seed: int, size: int | None, run: RunDir, sto
         (run.checkpoints / f"step-{step:09d}").mkdir(parents=True, exist_ok=True)
         with (run.path / "trained").open("a") as file:  # a line for each time that a step was done
             file.write(f"{step}\n")
-    _summarise(run, "finished", step, {"val/loss": loss if size != 17 else "nan", "best/loss": loss})
+    metrics = {"val/loss": loss if size != 17 else "nan", "best/loss": loss, "num_parameters": 100 * (size or 1)}
+    _summarise(run, "finished", step, metrics)
     return 0, {"status": "finished", "error": ""}
 
 

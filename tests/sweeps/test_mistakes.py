@@ -50,6 +50,20 @@ MISTAKES = {
     "seeds of text": (f"{LR} seed=a,b", ["seed=a,b", "whole numbers"]),
     "a seed twice": (f"{LR} sweep.seeds=[1,1]", ["sweep.seeds=[1, 1]", "each once"]),
     "storage that is no URL": (f"{LR} sweep.storage=study.db", ["sweep.storage=study.db", "sqlite:///FILE"]),
+    "storage of no database": (
+        f"{LR} sweep.storage=sqlit:///study.db",
+        ["sweep.storage=sqlit:///study.db", "sqlite:///FILE", "postgresql://"],
+    ),
+    "a bracket that stays open": ("optimizer.lr=interval(1e-4,1e-2", ["interval(1e-4,1e-2:", "does not close"]),
+    "a list in place of several values": (
+        "model.hidden_size=[8,16]",
+        ["nothing is searched", "is one value, a list", "several are model.hidden_size=8,16"],
+    ),
+    "several values of a setting": (
+        f"{LR} sweep.metric=val/loss,num_parameters",
+        ["sweep.metric=val/loss,num_parameters", "a list is sweep.metric=[val/loss,num_parameters]"],
+    ),
+    "a setting without its section": (f"{LR} trials=3", ["trials=3", "write sweep.trials=3"]),
 }
 
 
@@ -83,6 +97,14 @@ def test_a_storage_out_of_reach_is_one_line(sweep: Cli, workspace: Path) -> None
     assert answer.err.startswith("rnntrain: error: sweep.storage=sqlite:////nowhere/study.db: cannot be used: ")
     assert "unable to open database file" in answer.err
     assert answer.err.count("\n") == 1
+
+
+def test_a_storage_without_its_driver_says_what_to_install_and_no_password(
+    refused: Refused, fakes: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "MySQLdb", None)
+    line = refused("sweep", *QUICK, LR, "sweep.storage='mysql://me:secret@host/studies'")
+    assert line == ("sweep.storage=mysql://me:***@host/studies: needs a driver; install it: pip install mysqlclient")
 
 
 def test_a_locked_storage_is_one_line(sweep: Cli, workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import shlex
 import shutil
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from commandline import TINY, Answer, write_configs
+from commandline import TINY, Answer, environment, write_configs
 
 import rnntrain
 from rnntrain import commands
@@ -18,7 +21,7 @@ from rnntrain.config import compose
 from rnntrain.configuring.overrides import flatten
 from rnntrain.errors import Interrupted
 from rnntrain.interrupt import StopRequests
-from rnntrain.sweeps.best import write_best
+from rnntrain.sweeps.best import write_point
 from rnntrain.sweeps.plan import make_plan
 from rnntrain.sweeps.probe import find
 
@@ -95,7 +98,7 @@ def test_the_best_point_is_written_as_an_experiment_with_the_same_config(point: 
     values, words = POINTS[point]
     space = [f"{key}=choice({value},1)" for key, value in values.items() if "/" not in key and "." in key]
     plan = make_plan([*words, *space, "model.num_layers=choice(1,2)", "sweep.name=mine"])
-    command = shlex.split(write_best(plan, {**values, "model.num_layers": 1}, "Best of all"))
+    command = shlex.split(write_point(plan, {**values, "model.num_layers": 1}, "Best of all"))
     assert command[:2] == ["rnntrain", "train"]
     config_dir = Path(command[3]) if command[2] == "--config-dir" else None
     assert (config_dir is None) == (point == "a key taken away")
@@ -117,7 +120,7 @@ def test_the_best_point_brings_the_users_own_files_with_it(workspace: Path) -> N
         },
     )
     plan = make_plan(["experiment=small", "optimizer.lr=0.1,0.2", "sweep.name=mine"], conf)
-    command = shlex.split(write_best(plan, {"optimizer.lr": 0.2}, "Best of all"))
+    command = shlex.split(write_point(plan, {"optimizer.lr": 0.2}, "Best of all"))
     shutil.rmtree(conf)
     repeated = compose(command[4:], Path(command[3]))
     assert repeated["model"]["cell"] == {"_target_": "rnntrain.cells.gru.GRU", "reset_after": False}
@@ -132,3 +135,37 @@ def test_each_shipped_space_fits_the_default_config(name: str, workspace: Path) 
 
     for point in corner_points(plan.space):
         configs.check(plan.compose(point, 0))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sampler", ["gp", "nsga2"])
+def test_a_sweep_of_real_runs_comes_to_its_end_when_it_is_killed_on_the_way(
+    sampler: str, run_cli: Cli, workspace: Path
+) -> None:
+    several = ["sweep.metric=[val/loss,num_parameters]"] if sampler == "nsga2" else []
+    words = [*TINY, "optimizer.lr=interval(1e-3,1e-1,log)", "model.hidden_size=interval(4,12,int)", *several]
+    words += [
+        f"sweep.sampler={sampler}",
+        "sweep.trials=6",
+        "sweep.startup_trials=3",
+        "sweep.workers=1",
+        "sweep.name=mine",
+    ]
+    runs = workspace / "outputs/sweeps/mine/runs"
+    with subprocess.Popen([sys.executable, "-m", "rnntrain", "sweep", *words], env=environment()) as process:
+        while process.poll() is None and len(list(runs.glob("*/summary.json"))) < 4:
+            time.sleep(0.05)
+        process.kill()
+    began = {run.name: run.path.stat().st_ino for run in read_runs([runs])}
+    assert 4 <= len(began) < 6
+    answer = run_cli("sweep", *words)
+    assert answer.code == 0, answer
+    assert "6 points: 6 completed, 0 pruned, 0 failed" in answer.out
+    ended = read_runs([runs])
+    assert all(run.finished for run in ended)
+    assert len({(run.config["optimizer.lr"], run.config["model.hidden_size"]) for run in ended}) == len(ended)
+    assert began.items() <= {run.name: run.path.stat().st_ino for run in ended}.items()
+    best = next(line.split()[2:] for line in answer.out.splitlines() if line.startswith("  rnntrain train"))
+    assert run_cli("train", *best, "run.dir=best", "--quiet").code == 0
+    [again] = read_runs([Path("best")])
+    assert again.metrics["val/loss"] == min(run.metrics["val/loss"] for run in ended)

@@ -16,6 +16,7 @@ import pytest
 from commandline import Answer, environment
 
 from rnntrain.comparing.records import read_runs
+from rnntrain.sweeps import outcome
 from sweeps import fake
 from sweeps.conftest import QUICK
 
@@ -24,6 +25,7 @@ Refused = Callable[..., str]
 
 SPACE = ["optimizer.lr=interval(1e-4,1e-1,log)"]
 FOLDER = Path("outputs/sweeps/mine")
+DRAW = outcome._draw
 
 
 def trials() -> list:
@@ -79,7 +81,7 @@ def test_points_do_not_depend_on_when_a_sweep_was_stopped(sweep: Cli, workspace:
     assert [trial.params for trial in trials()] == whole
 
 
-@pytest.mark.parametrize("sampler", ["random", "tpe", "qmc", "grid"])
+@pytest.mark.parametrize("sampler", ["random", "tpe", "gp", "qmc", "grid"])
 def test_each_sampler_stays_within_the_space(sampler: str, sweep: Cli, workspace: Path) -> None:
     space = ["model.hidden_size=range(32,97,32)", "model/cell=gru,lstm"]
     assert sweep(*space, f"sweep.sampler={sampler}", "sweep.trials=12").code == 0
@@ -172,6 +174,39 @@ def test_several_metrics_end_with_the_points_that_no_other_beats(sweep: Cli, wor
     assert "the run reports no val/accuracy" in answer.err
 
 
+def test_the_front_of_several_metrics_is_shown_drawn_and_can_be_trained(
+    sweep: Cli, run_cli: Cli, workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The loss falls towards a rate of 0.01, the number of parameters with the size; one point is beaten in both."""
+    monkeypatch.setattr(outcome, "_draw", DRAW)
+    space = ["optimizer.lr=choice(0.01,0.1)", "model.hidden_size=choice(8,9)"]
+    words = [*space, "sweep.sampler=grid", "sweep.metric=[val/loss,num_parameters]", "sweep.seeds=2"]
+    answer = sweep(*words)
+    assert answer.code == 0, answer
+    lines = answer.out.splitlines()
+    start = lines.index("Not beaten in every metric by any other: 1 of 4, by their means over seeds")
+    assert lines[start + 3].split() == ["mine-0000", "0.2550", "800", "2", "hidden_size=8", "lr=0.01"]
+    assert (FOLDER / "pictures/front.png").stat().st_size > 5000
+    command = next(line.split()[2:] for line in lines if line.startswith("  rnntrain train"))
+    assert command[-2:] == ["experiment=mine-0000", "seed=0"]
+    config = run_cli("train", *command, "--cfg", "job").out
+    assert "hidden_size: 8" in config
+    assert "lr: 0.01" in config
+
+
+def test_the_sense_that_was_given_orders_the_leaderboard(sweep: Cli, workspace: Path) -> None:
+    answer = sweep("optimizer.lr=choice(0.01,0.1)", "sweep.sampler=grid", "sweep.direction=maximize")
+    first = next(line for line in answer.out.splitlines() if line.startswith("1 "))
+    assert "by val/loss, higher is better" in answer.out
+    assert "lr=0.1" in first
+
+
+def test_a_best_point_at_an_end_of_the_space_is_pointed_out(sweep: Cli, workspace: Path) -> None:
+    at_an_end = "The best lies at an end of what was searched, optimizer.lr="
+    assert at_an_end in sweep("optimizer.lr=range(0.01,0.05,0.01)", "sweep.sampler=grid").out
+    assert at_an_end not in sweep("optimizer.lr=range(0.005,0.05,0.005)", "sweep.sampler=grid", "sweep.name=b").out
+
+
 def test_a_database_holds_a_study_as_well(sweep: Cli, workspace: Path) -> None:
     words = [*SPACE, "sweep.storage=sqlite:///study.db", "sweep.trials=2"]
     assert sweep(*words).code == 0
@@ -259,6 +294,37 @@ def test_killed_at_any_instant_a_sweep_finishes_without_losing_or_repeating_a_po
     _, err = process.communicate()
     assert process.returncode == 0, err
     assert_nothing_was_lost(6, seeds=2)
+
+
+SEARCHES = {
+    "grid": ["model.hidden_size=range(1,5)", "model/cell=gru,lstm", "sweep.sampler=grid"],
+    "qmc": [*SPACE, "model.hidden_size=range(1,9)", "sweep.sampler=qmc", "sweep.trials=8"],
+    "nsga2": [*SPACE, "model.hidden_size=range(1,9)", "sweep.sampler=nsga2", "sweep.metric=[val/loss,num_parameters]",
+              "sweep.trials=8", "sweep.startup_trials=3"],
+    "gp": [*SPACE, "model.hidden_size=range(1,9)", "sweep.sampler=gp", "sweep.trials=8", "sweep.startup_trials=3"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("sampler", ["grid", "qmc", "nsga2", pytest.param("gp", marks=pytest.mark.slow)])
+def test_each_sampler_comes_to_its_end_when_it_is_killed_on_the_way(sampler: str, sweep: Cli, workspace: Path) -> None:
+    words = [*SEARCHES[sampler], "sweep.workers=2"]
+    process = start(workspace, *words)
+    wait_for(lambda: process.poll() is not None or len(list(FOLDER.glob("runs/*/summary.json"))) >= 4)
+    process.kill()
+    _, err = process.communicate()
+    assert states().count("COMPLETE") in range(2, 8), err
+    answer = sweep(*words)
+    assert answer.code == 0, answer
+    assert "8 points: 8 completed, 0 pruned, 0 failed" in answer.out
+    assert states() == ["COMPLETE"] * 8
+    runs = read_runs([FOLDER])
+    twins = sum("same_as" in trial.user_attrs for trial in trials())
+    assert len(runs) == len({str(trial.params) for trial in trials()}) == 8 - twins
+    assert all(run.finished for run in runs)
+    finished_before = [run for run in runs if f"{run.name.partition('-')[0]} done" not in answer.err]
+    assert all(len(steps_trained(run.path)) == 4 for run in finished_before)
+    table = "Not beaten in every metric" if sampler == "nsga2" else "by val/loss, lower is better"
+    assert table in answer.out
 
 
 def test_several_processes_work_on_one_sweep(workspace: Path) -> None:
