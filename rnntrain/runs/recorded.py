@@ -21,7 +21,8 @@ from rnntrain.data.base import Codec
 from rnntrain.errors import UserError
 from rnntrain.processes import distributed
 from rnntrain.runs.lock import is_held
-from rnntrain.runs.run import RunDir, find_runs, read_config_text, read_start
+from rnntrain.runs.record import read_config_text, read_start
+from rnntrain.runs.run import RunDir, find_runs
 
 SUMMARY_LIMIT_BYTES = 16 << 20
 

@@ -6,6 +6,7 @@ says is wrong.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import pickle
@@ -18,6 +19,8 @@ from typing import Any
 from faults.hostile_files import Payload
 from rnntrain.checkpoints import durable
 from rnntrain.checkpoints.manifest import MANIFEST, STATE, TENSORS, Manifest, read_manifest
+from rnntrain.runs.record import read_start, write_start
+from rnntrain.runs.run import RunDir
 
 Change = Callable[[Path, Path], object]
 
@@ -37,8 +40,6 @@ def forge(checkpoint: Path, **files: bytes) -> None:
 
 
 def record_of(path: Path) -> durable.FileRecord:
-    import hashlib
-
     data = path.read_bytes()
     return durable.FileRecord(len(data), hashlib.sha256(data).hexdigest())
 
@@ -154,6 +155,27 @@ def in_config(old: str, new: str) -> Change:
     return change
 
 
+def in_record(**values: Any) -> Change:
+    """Return a case whose run.json, rightly sealed, says something else."""
+
+    def change(run: Path, outside: Path) -> None:
+        write_start(RunDir(run), {**read_start(RunDir(run)), **values})
+
+    return change
+
+
+def vouched_for(change: Change) -> Change:
+    """Return a case of a changed config for which the record vouches."""
+
+    def changed(run: Path, outside: Path) -> None:
+        change(run, outside)
+        config = run / "config.yaml"
+        if config.is_file() and not config.is_symlink():
+            in_record(config_sha256=[hashlib.sha256(config.read_bytes()).hexdigest()])(run, outside)
+
+    return changed
+
+
 def sparse_tensors(size: int) -> Change:
     """Return a case of a checkpoint that takes no room on the disk and says to hold so many bytes."""
 
@@ -238,6 +260,9 @@ RUNS: dict[str, Change] = {
     "record: a pipe": pipe("run.json"),
     "record: a link": link("run.json"),
     "record: parts of other kinds": write("run.json", '{"environment": [], "resumed": 3, "data": "x"}'),
+    "record: another hash of the config": in_record(config_sha256=["0" * 64]),
+    "record: a number for hashes": in_record(config_sha256=7),
+    "record: a million hashes": in_record(config_sha256=["0" * 9] * 1_000_000),
     "lock: a link": link("run.lock"),
     "lock: a folder": lambda run, outside: (remove(run / "run.lock"), (run / "run.lock").mkdir()),
     "metrics: a link": link("metrics.jsonl"),
@@ -263,6 +288,10 @@ RUNS: dict[str, Change] = {
         durable.seal({"name": "../../outside", "metric": "loss", "value": 1.0, "step": 1})
     ),
 }
+
+
+# A stranger's record vouches for whatever the stranger likes.
+RUNS |= {name: vouched_for(change) for name, change in RUNS.items() if name.startswith("config: ")}
 
 
 def mutated(seed: int) -> Change:
