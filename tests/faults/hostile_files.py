@@ -20,7 +20,7 @@ LABELLED = ["data=labelled_text", "task=classification"]
 TAGGED = ["data=columns", "task=tagging"]
 ARRAYS = ["data=arrays", "task=classification"]
 MUSIC = ["data=pianoroll", "task=music"]
-AUDIO = ["data=audio", "task=classification"]
+AUDIO = ["data=audio", "data.target=label", "task=classification"]
 TEXT = ["data=text"]
 GIBIBYTE = 1 << 30
 

@@ -155,12 +155,12 @@ def test_a_name_that_was_made_to_lead_here_is_refused(served_runs: Runs) -> None
 
 def test_who_comes_when_all_places_are_taken_is_told_to_come_again(served_runs: Runs) -> None:
     with client_of(served_runs["classifies"], Limits(max_waiting=1)) as client:
-        service = client.app.state.service
-        service.waiting = 1
+        places = client.app.state.service.places
+        places.waiting = 1
         answer = client.post("/predict", json={"inputs": ["good"]})
         assert answer.status_code == 503
         assert answer.headers["retry-after"] == "1"
-        service.waiting = 0
+        places.waiting = 0
         assert client.post("/predict", json={"inputs": ["good"]}).status_code == 200
 
 
@@ -174,7 +174,7 @@ def test_an_endless_request_is_given_up(served_runs: Runs, verb: str, monkeypatc
         body = {"inputs": ["the"]} if verb == "predict" else {}
         answer = client.post(f"/{verb}", json=body)
         assert answer.status_code == 504
-        assert client.app.state.service.waiting == 0
+        assert client.app.state.service.places.waiting == 0
 
 
 def test_a_fault_of_the_model_is_no_more_than_that(served_runs: Runs, capfd: pytest.CaptureFixture[str]) -> None:
