@@ -47,9 +47,7 @@ def sound(status: int, content: bytes) -> Asked:
 
 
 def at(path: str, status: int, method: str = "GET", **headers: str) -> Asked:
-    return Asked(
-        "classifies", status, path=path, method=method, headers={k.replace("_", "-"): v for k, v in headers.items()}
-    )
+    return Asked("classifies", status, path=path, method=method, headers=headers)
 
 
 def inputs(one: bytes) -> bytes:

@@ -31,7 +31,7 @@ CONFIGS = {
     "writes": ["data=text", "data.path=tiny.txt", "data.bptt=8", "data.batch_size=4"],
     "classifies": ["task=classification", "data=labelled_text", "data.path=rows.csv"],
     "forecasts": ["task=forecasting", "data=series", "data.path=hours.csv", "data.window=24", "data.horizon=6"],
-    "hears": ["task=classification", "data=audio", "data.path=sounds", "data.val_fraction=0.25"],
+    "hears": ["task=classification", "data=audio", "data.target=label", "data.path=sounds", "data.val_fraction=0.25"],
 }
 
 
