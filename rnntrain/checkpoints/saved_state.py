@@ -61,11 +61,10 @@ def check_weights(config: Config, task: Task, codec: Codec, tree: dict[str, Any]
         UserError: names the first that has another shape, or is missing or too many.
     """
     try:
-        saved = {name: tuple(weight.shape) for name, weight in tree["trainer"]["model"].items()}
+        saved = {name: tuple(weight.shape) for name, weight in tree.get("trainer", tree)["model"].items()}
         with torch.device("meta"):
-            wanted = {
-                name: tuple(weight.shape) for name, weight in build_model(config, task, codec).state_dict().items()
-            }
+            model = build_model(config, task, codec)
+        wanted = {name: tuple(weight.shape) for name, weight in model.state_dict().items()}
         for name in sorted(saved.keys() | wanted.keys()):
             if saved.get(name) != wanted.get(name):
                 raise ValueError(f"{name} is {_shape(saved.get(name))}, not {_shape(wanted.get(name))}")
