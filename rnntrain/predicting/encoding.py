@@ -181,7 +181,7 @@ def as_numbers(raw: Any, where: str) -> np.ndarray:
     """Return a raw input that must be finite numbers, in a regular shape."""
     try:
         numbers = np.asarray(raw, np.float64)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         shown = str(raw)[:NAMED_AT_MOST]
         raise UserError(f"{where}: expected numbers, the same count in every step, not {shown!r}") from error
     if not np.isfinite(numbers).all():

@@ -26,6 +26,7 @@ from rnntrain.data.codecs import TextCodec
 from rnntrain.errors import UserError
 from rnntrain.predicting.forecasts import ForecastPredictor
 from rnntrain.predicting.predictor import Example, Predictor, Record
+from rnntrain.predicting.writing import as_json
 from rnntrain.sample import SamplingOptions
 from rnntrain.serving.bodies import Refused, object_of, raw_inputs
 from rnntrain.serving.counters import Counters
@@ -198,7 +199,8 @@ async def _predict(request: Request) -> Response:
                 records = await _records(service, request, place)
         except TimeoutError as error:
             raise Refused(504, f"not done after {service.limits.timeout_seconds:g} s; send fewer inputs") from error
-    return JSONResponse({"outputs": records})
+    # Numbers that are not finite, which an input of huge ones may lead to, are null, as in files of predictions.
+    return Response(as_json({"outputs": records}), media_type="application/json")
 
 
 async def _records(service: Service, request: Request, place: Place) -> list[Record]:
@@ -244,6 +246,8 @@ async def _sample(request: Request) -> Response:
     if not isinstance(prompt, str) or not isinstance(stream, bool):
         raise Refused(400, "prompt must be a text, and stream true or false")
     options = _options(asked, service.limits)
+    if len(prompt) > service.limits.max_steps:
+        raise Refused(413, f"a prompt of {len(prompt):,} signs; at most {service.limits.max_steps:,} are read")
     service.drawing.codec.check_prompt(prompt)
     pieces = _pieces(service, prompt, options)
     if stream:

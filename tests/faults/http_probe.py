@@ -9,12 +9,12 @@ from typing import Any
 from urllib.parse import unquote
 
 from faults.hostile_files import wav
-from faults.hostile_http import REQUESTS, Asked, content_of
+from faults.hostile_http import REQUESTS, Asked, content_of, hours
 
 PIECE = 1 << 16
 GOOD = {
     "classifies": ("/predict", {"json": {"inputs": ["good day"]}}),
-    "forecasts": ("/predict", {"json": {"inputs": [[float(n % 5) for n in range(48)]]}}),
+    "forecasts": ("/predict", {"content": hours("1.5"), "headers": {"content-type": "text/csv"}}),
     "writes": ("/sample", {"json": {"length": 3}}),
     "hears": ("/predict", {"content": wav(), "headers": {"content-type": "audio/wav"}}),
 }
