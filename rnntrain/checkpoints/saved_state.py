@@ -61,19 +61,19 @@ def check_weights(config: Config, task: Task, codec: Codec, tree: dict[str, Any]
         UserError: names the first that has another shape, or is missing or too many.
     """
     try:
-        saved = {name: tuple(weight.shape) for name, weight in tree.get("trainer", tree)["model"].items()}
+        saved = {name: _form(weight) for name, weight in tree.get("trainer", tree)["model"].items()}
         with torch.device("meta"):
             model = build_model(config, task, codec)
-        wanted = {name: tuple(weight.shape) for name, weight in model.state_dict().items()}
+        wanted = {name: _form(weight) for name, weight in model.state_dict().items()}
         for name in sorted(saved.keys() | wanted.keys()):
             if saved.get(name) != wanted.get(name):
-                raise ValueError(f"{name} is {_shape(saved.get(name))}, not {_shape(wanted.get(name))}")
+                raise ValueError(f"{name} is {saved.get(name, 'missing')} and should be {wanted.get(name, 'absent')}")
     except MISFITS as error:
         raise UserError(f"the checkpoint does not fit its config: {_reason(error)}; use another checkpoint") from error
 
 
-def _shape(shape: tuple[int, ...] | None) -> str:
-    return "missing" if shape is None else " × ".join(map(str, shape)) or "a number"
+def _form(weight: torch.Tensor) -> str:
+    return f"{' × '.join(map(str, weight.shape)) or 'one'} of {str(weight.dtype).removeprefix('torch.')}"
 
 
 def step_in(tree: dict[str, Any]) -> int:
