@@ -28,6 +28,7 @@ from rnntrain.processes.following import follow
 from rnntrain.runs.contained import check_contained
 from rnntrain.runs.job import run_of_this_job
 from rnntrain.runs.metrics_file import truncate_after_step
+from rnntrain.runs.record import record_resume, record_start
 from rnntrain.runs.recorded import (
     as_it_began,
     bits_depend_on,
@@ -40,7 +41,7 @@ from rnntrain.runs.recorded import (
     warn,
     was_never_saved,
 )
-from rnntrain.runs.run import RunDir, create_run, open_run, record_resume, record_start, write_summary
+from rnntrain.runs.run import RunDir, create_run, open_run, write_summary
 from rnntrain.runs.shown_pictures import drop_pictures_after
 from rnntrain.runs.shown_texts import drop_texts_after
 from rnntrain.runs.summary import Summary

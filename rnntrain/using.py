@@ -14,7 +14,7 @@ import numpy as np
 from rnntrain.build import build, build_model
 from rnntrain.checkpoints.checkpoint import load_checkpoint
 from rnntrain.checkpoints.durable import one_line
-from rnntrain.checkpoints.saved_state import MISFITS, codec_in, step_in
+from rnntrain.checkpoints.saved_state import MISFITS, step_in
 from rnntrain.config import Config
 from rnntrain.data.codecs import TextCodec
 from rnntrain.device import autocast, choose_device, set_threads
@@ -126,7 +126,7 @@ def load(path: Path | str, overrides: Sequence[str] = ()) -> Loaded:
     config = anywhere(config_of(run, overrides, (*READABLE, *READING)), overrides)
     tree = load_checkpoint(checkpoint_of(Path(path), run))
     task: Task = config.task.build()
-    codec, step = codec_in(tree, task), step_in(tree)
+    codec, step = codec_of(config, tree), step_in(tree)
     set_threads(config.top.threads)
     library.choose(config.top.kernels)
     device = choose_device(config.device, "float32")

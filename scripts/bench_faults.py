@@ -24,7 +24,11 @@ GROUPS = {
     "signals": ["tests/faults/test_kill.py", "-k", "signal"],
     "power": ["tests/faults/test_power.py"],
     "damage": ["tests/faults/test_damage.py"],
-    "hostile": ["tests/faults/test_hostile.py", "tests/faults/test_hostile_runs.py"],
+    "hostile": [
+        "tests/faults/test_hostile.py",
+        "tests/faults/test_hostile_runs.py",
+        "tests/faults/test_hostile_http.py",
+    ],
     "malformed": ["tests/faults/test_malformed.py"],
     "disk": ["tests/faults/test_small_disk.py"],
     "resume": ["tests/faults/test_resume_tasks.py"],

@@ -18,6 +18,8 @@ from pathlib import Path
 import rnntrain
 from rnntrain import commands, using
 from rnntrain.checkpoints.manifest import FORMAT
+from rnntrain.runs.record import read_start, write_start
+from rnntrain.runs.run import RunDir
 
 FORMATS = Path(__file__).resolve().parent.parent / "tests" / "formats"
 TEXT = "the sea was a grey line, and so we went on: the line, the sea.\n" * 12
@@ -60,9 +62,9 @@ def main() -> int:
         sys.argv = ["rnntrain", "train", *OVERRIDES]
         trained = rnntrain.train(*OVERRIDES, quiet=True)
         values = using.evaluate(Path("run"), "val")
-        info = json.loads(Path("run/run.json").read_text(encoding="utf-8"))
+        info = read_start(RunDir(Path("run")))
         info["environment"] = {k: v for k, v in info["environment"].items() if k not in TELLS_OF_THE_MACHINE}
-        Path("run/run.json").write_text(json.dumps(info, indent=2) + "\n", encoding="utf-8")
+        write_start(RunDir(Path("run")), info)
         target.mkdir(parents=True)
         for name in KEPT:
             copy = shutil.copytree if Path("run", name).is_dir() else shutil.copy

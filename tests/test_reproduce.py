@@ -14,7 +14,9 @@ from training import make_config, write_text
 
 from rnntrain import commands
 from rnntrain.errors import Interrupted, UserError
+from rnntrain.runs.record import read_start, write_start
 from rnntrain.runs.reproduce import reproduce
+from rnntrain.runs.run import RunDir
 from rnntrain.trainer import Trainer
 from rnntrain.watching.recorder import Recorder
 
@@ -112,11 +114,11 @@ def test_first_difference_is_named_with_what_changed(text: Path) -> None:
     at = next(number for number, line in enumerate(lines) if line["step"] == 9)
     lines[at]["train/loss"] = 1.25
     (path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    start = json.loads((path / "run.json").read_text())
+    start = read_start(RunDir(path))
     start["bits_depend_on"]["instruction set"] = "AVX1024"
     start["environment"]["numpy"] = "0.1"
     start["data"] = {"sha256": "another"}
-    (path / "run.json").write_text(json.dumps(start))
+    write_start(RunDir(path), start)
     done = reproduce(path, quiet=True)
     assert (done.differing, done.first[:3]) == (1, (9, "train/loss", 1.25))
     assert {name: then for name, (then, _) in done.changed.items()} == {
@@ -160,17 +162,17 @@ def test_verb_prints_it_and_exits_2_on_a_difference(trained_run: Path, workspace
 @pytest.mark.parametrize("part", ["environment", "bits_depend_on"])
 def test_record_of_a_start_that_is_none_is_refused(text: Path, part: str) -> None:
     path = train(text, "run")
-    start = json.loads((path / "run.json").read_text())
-    (path / "run.json").write_text(json.dumps({**start, part: ["nothing", 1]}))
+    start = read_start(RunDir(path))
+    write_start(RunDir(path), {**start, part: ["nothing", 1]})
     with pytest.raises(UserError, match="does not describe a run"):
         reproduce(path, 6, quiet=True)
 
 
 def test_records_that_hold_something_else_are_passed_over(text: Path) -> None:
     path = train(text, "run")
-    start = json.loads((path / "run.json").read_text())
+    start = read_start(RunDir(path))
     start["environment"] |= {"cpu": [], "git": {"rnntrain": 3}}
-    (path / "run.json").write_text(json.dumps({**start, "resumed": ["nothing", {"config_before": 4}]}))
+    write_start(RunDir(path), {**start, "resumed": ["nothing", {"config_before": 4}]})
     assert reproduce(path, 6, quiet=True).same
 
 
@@ -183,19 +185,17 @@ def test_strict_refuses_where_bits_would_differ(text: Path, monkeypatch: pytest.
         stop_at(patch, [8])
         with pytest.raises(Interrupted):
             train(text, "run")
-    info = path / "run.json"
-    whole = info.read_text()
-    bits = json.loads(whole)["bits_depend_on"]
+    run = RunDir(path)
+    start = read_start(run)
+    bits = start["bits_depend_on"]
     assert bits.keys() == {"torch", "threads", "kernels", "instruction set", "device", "world size"}
     for name in bits:
-        start = json.loads(whole)
-        start["bits_depend_on"][name] = "another"
-        info.write_text(json.dumps(start))
+        write_start(run, {**start, "bits_depend_on": {**bits, name: "another"}})
         before = listing(path)
         with pytest.raises(UserError, match=rf"--strict: {name} was another"):
             commands.resume(path, quiet=True, strict=True)
         assert listing(path) == before
-    info.write_text(whole)
+    write_start(run, start)
     assert commands.resume(path, quiet=True, strict=True).summary.step == 20
 
 
@@ -212,9 +212,9 @@ def test_change_is_warned_of_where_nobody_is_strict(
         stop_at(patch, [8])
         with pytest.raises(Interrupted):
             train(text, "run")
-    info = text.parent / "run/run.json"
-    start = json.loads(info.read_text())
+    run = RunDir(text.parent / "run")
+    start = read_start(run)
     start["bits_depend_on"]["threads"] = 64
-    info.write_text(json.dumps(start))
+    write_start(run, start)
     commands.resume(text.parent / "run", ["threads=1"], quiet=True)
     assert "threads was 64 and is 1: the last bits" in capsys.readouterr().err

@@ -21,16 +21,8 @@ import pytest
 from rnntrain.errors import UserError
 from rnntrain.runs import environment, run
 from rnntrain.runs.metrics_file import truncate_after_step
-from rnntrain.runs.run import (
-    RunDir,
-    check_name,
-    create_run,
-    find_runs,
-    latest_run,
-    open_run,
-    read_config_text,
-    record_start,
-)
+from rnntrain.runs.record import read_config_text, record_start
+from rnntrain.runs.run import RunDir, check_name, create_run, find_runs, latest_run, open_run
 
 REPOSITORY = Path(__file__).parent.parent
 
@@ -300,7 +292,8 @@ def test_config_that_cannot_be_read_back_is_refused(tmp_path: Path) -> None:
 def test_recording_imports_neither_hydra_nor_tensorboard(tmp_path: Path) -> None:
     text = """
 import pathlib, sys
-from rnntrain.runs.run import create_run, record_start
+from rnntrain.runs.record import record_start
+from rnntrain.runs.run import create_run
 assert "torch" not in sys.modules
 record_start(create_run(pathlib.Path(sys.argv[1]), "lm"), "", {})
 print(sorted({"hydra", "omegaconf", "tensorboard"} & sys.modules.keys()))

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import copy
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from tasks.cases import TASKS
-from training import make_config, write_text
+from training import CELLS, make_config, write_text
 
 from rnntrain.build import build
-from rnntrain.checkpoints.saved_state import codec_in, restore, step_in
+from rnntrain.checkpoints.saved_state import check_weights, codec_in, restore, step_in
 from rnntrain.errors import UserError
 from rnntrain.watching.recorder import checkpoint_tree
 
@@ -23,6 +24,23 @@ def test_every_codec_is_read_back(tmp_path: Path, name: str) -> None:
     experiment = TASKS[name](tmp_path).experiment
     codec = codec_in(checkpoint_tree(experiment.trainer), experiment.task)
     assert codec.state_dict() == experiment.data.codec.state_dict()
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_weights_of_another_form_are_refused_before_they_take_memory(tmp_path: Path, cell: str) -> None:
+    """The forms are told by a model on no device, which every cell must allow."""
+    experiment = build(make_config(write_text(tmp_path), cell=cell))
+    config, task, codec = experiment.config, experiment.task, experiment.data.codec
+    weights = experiment.model.state_dict()
+    check_weights(config, task, codec, {"trainer": {"model": weights}})
+    name, weight = next(iter(weights.items()))
+    others = {"another shape": weight[None], "another kind": weight.double(), "no size": weight.new_zeros(0, 1 << 40)}
+    for other in others.values():
+        with pytest.raises(UserError, match=rf"does not fit its config: {re.escape(name)} is .* and should be"):
+            check_weights(config, task, codec, {"trainer": {"model": {**weights, name: other}}})
+    for wrong in ({}, {**weights, "evil": weight}, 3):
+        with pytest.raises(UserError, match="does not fit its config"):
+            check_weights(config, task, codec, {"trainer": {"model": wrong}})
 
 
 @pytest.fixture

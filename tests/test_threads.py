@@ -12,7 +12,8 @@ import torch
 from training import differences, make_config, make_experiment, write_text
 
 from rnntrain import commands, threads
-from rnntrain.runs.run import open_run, read_start
+from rnntrain.runs.record import read_start
+from rnntrain.runs.run import open_run
 from rnntrain.threads import fastest_threads
 
 

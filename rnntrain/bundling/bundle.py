@@ -23,7 +23,8 @@ from rnntrain.checkpoints.retention import BEST, mark_best
 from rnntrain.comparing.groups import differences, group
 from rnntrain.comparing.records import RunRecord, read_run
 from rnntrain.errors import UserError
-from rnntrain.runs.run import RunDir, open_run, read_start
+from rnntrain.runs.record import read_start
+from rnntrain.runs.run import RunDir, open_run
 from rnntrain.using import Loaded, load
 
 # What may lie elsewhere, or not at all, on the machine that uses a bundle.
@@ -108,7 +109,7 @@ def start_of(run: RunDir) -> dict[str, Any]:
     info = read_start(run)
     environment = info.get("environment", {})
     return {
-        "format": info.get("format", 1),
+        "format": 1,  # the bundle's own seal vouches for all of it
         "command": command_of(info),
         "started": info.get("started"),
         "environment": {name: environment.get(name) for name in VERSIONS},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 from rnntrain.checkpoints import durable
 from rnntrain.checkpoints.durable import FileRecord
@@ -13,6 +14,7 @@ from rnntrain.errors import UserError
 SEAL = "bundle.json"
 KIND, FORMAT = "rnntrain bundle", 1
 LIMIT_BYTES = 64 << 10
+VOUCHED_FOR = ("config.yaml", "run.json")  # by every seal
 
 
 def is_bundle(folder: Path) -> bool:
@@ -38,13 +40,25 @@ def verify_seal(folder: Path) -> None:
             raise Problem(f"{SEAL} is not that of a bundle")
         if document.get("format") != FORMAT:
             raise Problem(f"has the newer format {document.get('format')}; upgrade rnntrain to use it")
-        for name, entry in document["files"].items():
-            if Path(name).is_absolute() or ".." in Path(name).parts:
+        files = {name: _record(entry) for name, entry in document["files"].items()}
+        if missing := [name for name in VOUCHED_FOR if name not in files]:
+            raise Problem(f"{SEAL} does not vouch for {missing[0]}")
+        for name, record in files.items():
+            if not (folder / name).resolve().is_relative_to(folder.resolve()):
                 raise Problem(f"{SEAL} names {name!r}, which leads out of it")
-            verify_file(folder / name, FileRecord(entry["bytes"], entry["sha256"]))
-    except (Problem, ValueError, OSError, KeyError, TypeError, AttributeError) as error:
+            verify_file(folder / name, record)
+    except (Problem, ValueError, OSError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise UserError(f"{folder}: {reason}; make the bundle anew, or copy it again") from error
+    except (KeyError, TypeError, AttributeError) as error:
+        reason = f"{SEAL} is not that of a bundle"
+        raise UserError(f"{folder}: {reason}; make the bundle anew, or copy it again") from error
+
+
+def _record(entry: dict[str, Any]) -> FileRecord:
+    if type(entry["bytes"]) is not int or type(entry["sha256"]) is not str:
+        raise TypeError
+    return FileRecord(entry["bytes"], entry["sha256"])
 
 
 def refuse_bundle(folder: Path) -> None:

@@ -37,8 +37,8 @@ def start_rotating_(pairs_P: Tensor, hidden_size: int, map: OrthogonalMap) -> No
     Henaff et al. 2016, arXiv:1602.06662; the Cayley map's number for an angle θ is tan(θ/2), as in Helfrich
     et al. 2018, arXiv:1707.09520.
     """
-    row_P, column_P = torch.triu_indices(hidden_size, hidden_size, 1)
-    planes_P = (row_P % 2 == 0) & (column_P == row_P + 1)
-    angles = (torch.rand(int(planes_P.sum())) - 0.5) * torch.pi
+    rows = torch.arange(0, hidden_size - 1, 2)
+    angles = (torch.rand(len(rows)) - 0.5) * torch.pi
     pairs_P.zero_()
-    pairs_P[planes_P] = (angles if map == "exp" else torch.tan(angles / 2)).to(pairs_P)
+    first_of_row = rows * (hidden_size - 1) - rows * (rows - 1) // 2  # the number beside the diagonal
+    pairs_P[first_of_row] = (angles if map == "exp" else torch.tan(angles / 2)).to(pairs_P)

@@ -6,7 +6,10 @@ import math
 from pathlib import Path
 from typing import Any
 
-from rnntrain.build import Experiment
+import torch
+
+from rnntrain.build import Experiment, build_model
+from rnntrain.config import Config
 from rnntrain.configuring.checking import shown
 from rnntrain.data.base import Codec
 from rnntrain.errors import UserError
@@ -49,6 +52,28 @@ def _check_size(codec: Codec, tree: dict[str, Any]) -> None:
             size = getattr(part, name, None)
             if isinstance(size, int) and size > SIZE_FACTOR * largest:
                 raise ValueError(f"{name} is {size:,}, and the largest weight has {largest:,} numbers")
+
+
+def check_weights(config: Config, task: Task, codec: Codec, tree: dict[str, Any]) -> None:
+    """Compare the weights that a checkpoint holds with those that its config asks for, before any of these take memory.
+
+    Raises:
+        UserError: names the first that has another shape, or is missing or too many.
+    """
+    try:
+        saved = {name: _form(weight) for name, weight in tree.get("trainer", tree)["model"].items()}
+        with torch.device("meta"):
+            model = build_model(config, task, codec)
+        wanted = {name: _form(weight) for name, weight in model.state_dict().items()}
+        for name in sorted(saved.keys() | wanted.keys()):
+            if saved.get(name) != wanted.get(name):
+                raise ValueError(f"{name} is {saved.get(name, 'missing')} and should be {wanted.get(name, 'absent')}")
+    except MISFITS as error:
+        raise UserError(f"the checkpoint does not fit its config: {_reason(error)}; use another checkpoint") from error
+
+
+def _form(weight: torch.Tensor) -> str:
+    return f"{' × '.join(map(str, weight.shape)) or 'one'} of {str(weight.dtype).removeprefix('torch.')}"
 
 
 def step_in(tree: dict[str, Any]) -> int:

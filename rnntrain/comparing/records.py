@@ -16,7 +16,8 @@ from rnntrain.configuring.config_files import from_yaml
 from rnntrain.configuring.overrides import flatten
 from rnntrain.runs.lock import is_held
 from rnntrain.runs.metrics_file import lines_of, open_metrics
-from rnntrain.runs.run import RunDir, find_runs, open_run, read_config_text
+from rnntrain.runs.record import read_config_text
+from rnntrain.runs.run import RunDir, find_runs, open_run
 
 SUMMARY_LIMIT_BYTES = 16 << 20
 SEARCH_DEPTH = 5  # from `outputs` to the runs of a sweep in it

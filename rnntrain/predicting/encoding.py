@@ -19,6 +19,7 @@ from rnntrain.data.speech.sound import Stereo, at_rate, decode_sound, read_sound
 from rnntrain.errors import UserError
 from rnntrain.predicting.predictor import Kind
 
+SENT_RATIO = 10  # bytes of samples that one byte may stand for in a recording that is not a file
 NAMED_AT_MOST = 40  # characters of an input that a message quotes
 
 
@@ -82,7 +83,7 @@ class SoundEncoder(Encoder):
                 raise UserError(f"{where}: expected finite samples of one channel at {rate} Hz, in [-1, 1]")
             return raw.astype(np.float32)
         if isinstance(raw, bytes | bytearray):
-            return at_rate(decode_sound(bytes(raw), where, self.stereo), rate, where, self.resample)
+            return at_rate(decode_sound(bytes(raw), where, self.stereo, SENT_RATIO), rate, where, self.resample)
         if isinstance(raw, str | Path):
             return at_rate(read_sound(Path(raw), where, self.stereo), rate, where, self.resample)
         raise UserError(f"{where}: expected a sound file or its samples, not {type(raw).__name__}")
@@ -180,7 +181,7 @@ def as_numbers(raw: Any, where: str) -> np.ndarray:
     """Return a raw input that must be finite numbers, in a regular shape."""
     try:
         numbers = np.asarray(raw, np.float64)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         shown = str(raw)[:NAMED_AT_MOST]
         raise UserError(f"{where}: expected numbers, the same count in every step, not {shown!r}") from error
     if not np.isfinite(numbers).all():

@@ -11,7 +11,8 @@ from rnntrain.comparing.records import RunRecord
 from rnntrain.configuring.overrides import flatten
 from rnntrain.errors import UserError
 from rnntrain.reporting.html import Html, element, join, table
-from rnntrain.runs.run import RunDir, read_start
+from rnntrain.runs.record import read_start
+from rnntrain.runs.run import RunDir
 
 NOT_SET = "–"
 

@@ -14,7 +14,8 @@ from typing import Any
 from rnntrain import config as configs
 from rnntrain.config import Config
 from rnntrain.errors import UserError
-from rnntrain.runs.run import RunDir, find_runs, read_config_text, read_start
+from rnntrain.runs.record import read_config_text, read_start
+from rnntrain.runs.run import RunDir, find_runs
 
 
 def names() -> dict[str, str]:

@@ -15,13 +15,14 @@ from rnntrain.bundling.seal import is_bundle, verify_seal
 from rnntrain.checkpoints.checkpoint import CheckpointError, find_checkpoints, latest_valid
 from rnntrain.checkpoints.durable import read_bounded
 from rnntrain.checkpoints.retention import best_checkpoint, read_best
-from rnntrain.checkpoints.saved_state import codec_in
+from rnntrain.checkpoints.saved_state import check_weights, codec_in
 from rnntrain.config import Config
 from rnntrain.data.base import Codec
 from rnntrain.errors import UserError
 from rnntrain.processes import distributed
 from rnntrain.runs.lock import is_held
-from rnntrain.runs.run import RunDir, find_runs, read_config_text, read_start
+from rnntrain.runs.record import read_config_text, read_start
+from rnntrain.runs.run import RunDir, find_runs
 
 SUMMARY_LIMIT_BYTES = 16 << 20
 
@@ -86,8 +87,15 @@ def anywhere(config: Config, overrides: Sequence[str]) -> Config:
 
 
 def codec_of(config: Config, tree: dict[str, Any]) -> Codec:
-    """Return the codec that a checkpoint holds."""
-    return codec_in(tree, config.task.build())
+    """Return the codec that a checkpoint holds, beside weights that fit the config.
+
+    Raises:
+        UserError: they do not, or there is no codec.
+    """
+    task = config.task.build()
+    codec = codec_in(tree, task)
+    check_weights(config, task, codec, tree)
+    return codec
 
 
 def checkpoint_of(path: Path, run: RunDir) -> Path:

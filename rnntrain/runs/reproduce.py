@@ -15,8 +15,9 @@ from rnntrain.commands import recorder_of
 from rnntrain.errors import UserError
 from rnntrain.out_of_memory import memory_explained
 from rnntrain.runs.environment import environment
+from rnntrain.runs.record import read_start
 from rnntrain.runs.recorded import as_it_began, bits_depend_on, config_of, recorded_bits, section
-from rnntrain.runs.run import RunDir, open_run, read_start
+from rnntrain.runs.run import RunDir, open_run
 from rnntrain.using import READABLE
 
 NO_STEP = 1 << 62  # no run has so many

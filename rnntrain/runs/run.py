@@ -6,9 +6,7 @@ import json
 import os
 import re
 import secrets
-import shlex
-import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,11 +15,8 @@ from typing import Any
 
 from rnntrain.checkpoints import durable
 from rnntrain.errors import UserError, closest
-from rnntrain.runs.environment import environment
 from rnntrain.runs.lock import hold_lock
 
-CONFIG_LIMIT_BYTES = 1 << 20
-INFO_LIMIT_BYTES = 16 << 20
 FOLDERS_LIMIT = 10_000  # so that a search from `/` ends
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
 
@@ -44,7 +39,7 @@ class RunDir:
 
     @property
     def info(self) -> Path:
-        """Command, versions, machine, git state, data fingerprint; written last: it marks a started run."""
+        """Command, versions, machine, git state, hashes of data and config; written last: it marks a started run."""
         return self.path / "run.json"
 
     @property
@@ -149,93 +144,6 @@ def check_name(key: str, value: str) -> str:
     return value
 
 
-def record_start(
-    run: RunDir,
-    config_text: str,
-    data: Mapping[str, Any],
-    command: Sequence[str] | None = None,
-    bits_depend_on: Mapping[str, Any] | None = None,
-) -> None:
-    """Write what the run is started from. Call it with the lock held.
-
-    Args:
-        run: the new run.
-        config_text: the resolved config, as YAML.
-        data: the fingerprint of the data, in plain JSON values.
-        command: the command line; by default that of this process.
-        bits_depend_on: what decides over the last bits of the results, by name.
-
-    Raises:
-        UserError: a run was started in the folder before, the config is too large, or the disk refused.
-    """
-    text = _config_bytes(config_text)
-    if os.path.lexists(run.info):
-        raise UserError(f"{run.path}: was started before; continue it with `rnntrain resume {run.path}`")
-    words = list(sys.argv if command is None else command)
-    info = {
-        "format": 1,
-        "command": words,
-        "started": datetime.now().astimezone().isoformat(timespec="seconds"),
-        "process": os.getpid(),
-        "environment": environment(),
-        "bits_depend_on": dict(bits_depend_on or {}),
-        "data": dict(data),
-    }
-    document = (json.dumps(info, indent=2, allow_nan=False) + "\n").encode()
-    with durable.one_line(run.path):
-        durable.replace_file(run.config, text)
-        durable.replace_file(run.command, (shlex.join(words) + "\n").encode(errors="surrogateescape"))
-        durable.replace_file(run.info, document)
-
-
-def record_resume(
-    run: RunDir,
-    config_text: str,
-    step: int,
-    bits_depend_on: Mapping[str, Any] | None = None,
-    config_before: str | None = None,
-) -> None:
-    """Write that the run goes on at `step`, and the config it goes on with. Call it with the lock held.
-
-    Args:
-        bits_depend_on: what decides over the last bits of the results from here on, by name.
-        config_before: the config up to here where it was another, so that the run can be reproduced.
-
-    Raises:
-        UserError: the config is too large, or the disk refused.
-    """
-    info = read_start(run)
-    again = {
-        "command": list(sys.argv),
-        "started": datetime.now().astimezone().isoformat(timespec="seconds"),
-        "step": step,
-        "environment": environment(),
-        "bits_depend_on": dict(bits_depend_on or {}),
-    }
-    if config_before is not None:
-        again["config_before"] = config_before
-    info["resumed"] = [*info.get("resumed", []), again]
-    with durable.one_line(run.path):
-        durable.replace_file(run.config, _config_bytes(config_text))
-        durable.replace_file(run.info, (json.dumps(info, indent=2, allow_nan=False) + "\n").encode())
-
-
-def read_start(run: RunDir) -> dict[str, Any]:
-    """Return what `record_start` wrote, and each `record_resume` after it.
-
-    Raises:
-        UserError: it cannot be read.
-    """
-    try:
-        info = json.loads(durable.read_bounded(run.info, INFO_LIMIT_BYTES))
-    except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{run.info}: cannot be read: {error}; restore it, or start a new run") from error
-    kinds = {"environment": dict, "bits_depend_on": dict, "data": dict, "resumed": list, "command": list}
-    if not isinstance(info, dict) or not all(isinstance(info.get(key, kind()), kind) for key, kind in kinds.items()):
-        raise UserError(f"{run.info}: does not describe a run; restore it, or start a new run")
-    return info
-
-
 def write_summary(run: RunDir, summary: Mapping[str, Any]) -> None:
     """Write the outcome of a run in one step.
 
@@ -244,17 +152,6 @@ def write_summary(run: RunDir, summary: Mapping[str, Any]) -> None:
     """
     with durable.one_line(run.path):
         durable.replace_file(run.summary, (json.dumps(summary, indent=2, allow_nan=False) + "\n").encode())
-
-
-def _config_bytes(text: str) -> bytes:
-    try:
-        data = text.encode()
-    except UnicodeEncodeError as error:
-        near = text[max(0, error.start - 20) : error.start]
-        raise UserError(f"the config holds bytes that are not UTF-8, after {near!r}; rename what they name") from None
-    if len(data) > CONFIG_LIMIT_BYTES:
-        raise UserError(f"the config holds {len(data):,} bytes; {CONFIG_LIMIT_BYTES:,} are the limit: shorten it")
-    return data
 
 
 def open_run(path: Path) -> RunDir:
@@ -293,19 +190,6 @@ def find_runs(root: Path, depth: int = 3) -> list[Path]:
         inner = [child for folder in level if folder not in runs for child in _folders(folder)]
         level = inner[:FOLDERS_LIMIT]
     return [path for _, path in sorted(found)]
-
-
-def read_config_text(run: RunDir) -> str:
-    """Return the text of the run's config.
-
-    Raises:
-        UserError: it is missing, too large, or not text.
-    """
-    with durable.one_line(run.config):
-        try:
-            return durable.read_bounded(run.config, CONFIG_LIMIT_BYTES).decode()
-        except ValueError as error:
-            raise UserError(f"{run.config}: {error}; restore it from a copy of the run") from error
 
 
 def _unique() -> str:

@@ -1,4 +1,4 @@
-"""Which checkpoints of a run are whole, which is the best, and which one a resume would take. Changes nothing."""
+"""Which checkpoints of a run are whole, which is the best, which one a resume would take. `verify` changes nothing."""
 
 from __future__ import annotations
 
@@ -9,12 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from rnntrain import config as configs
+from rnntrain.bundling.seal import is_bundle, verify_seal
 from rnntrain.checkpoints.checkpoint import CheckpointError, checkpoint_step, find_checkpoints, verify_checkpoint
 from rnntrain.checkpoints.manifest import MANIFEST
 from rnntrain.checkpoints.retention import read_best
 from rnntrain.errors import UserError
+from rnntrain.runs import record
+from rnntrain.runs.record import read_config_text, read_start
 from rnntrain.runs.recorded import was_never_saved
-from rnntrain.runs.run import RunDir, open_run, read_config_text, read_start
+from rnntrain.runs.run import RunDir, open_run
 
 
 @dataclass(frozen=True)
@@ -101,6 +104,18 @@ def verify(path: Path) -> Report:
     return report
 
 
+def accept(path: Path) -> None:
+    """Take the config and the record of a run as they stand, though they were changed.
+
+    Raises:
+        UserError: it is no run, or a bundle; one of them cannot be read; another process writes the run.
+    """
+    run = open_run(path)
+    if is_bundle(run.path):
+        raise UserError(f"{run.path}: is a bundle, whose files nobody changes; make it anew")
+    record.accept(run)
+
+
 def _is_checkpoint(path: Path) -> bool:
     if (path / MANIFEST).is_file():
         return True
@@ -121,11 +136,18 @@ def _verdict(path: Path) -> Verdict:
 
 
 def _problems(run: RunDir) -> Iterator[str]:
-    for look in (lambda: read_start(run), lambda: configs.from_yaml(read_config_text(run), str(run.config))):
+    said: set[str] = set()  # a damaged record cannot vouch for the config either
+    for look in (
+        lambda: read_start(run),
+        lambda: configs.from_yaml(read_config_text(run), str(run.config)),
+        lambda: verify_seal(run.path) if is_bundle(run.path) else None,
+    ):
         try:
             look()
         except UserError as error:
-            yield str(error)
+            if str(error) not in said:
+                yield str(error)
+            said.add(str(error))
 
 
 def _look_at_best(report: Report, run: RunDir) -> None:

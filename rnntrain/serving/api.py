@@ -25,12 +25,14 @@ from rnntrain.configuring.checking import check_value
 from rnntrain.data.codecs import TextCodec
 from rnntrain.errors import UserError
 from rnntrain.predicting.forecasts import ForecastPredictor
-from rnntrain.predicting.predictor import Predictor, Record
+from rnntrain.predicting.predictor import Example, Predictor, Record
+from rnntrain.predicting.writing import as_json
 from rnntrain.sample import SamplingOptions
 from rnntrain.serving.bodies import Refused, object_of, raw_inputs
 from rnntrain.serving.counters import Counters
 from rnntrain.serving.drawing import Drawing, Text
 from rnntrain.serving.limits import Limits
+from rnntrain.serving.places import Place, Places
 from rnntrain.serving.worker import Worker
 from rnntrain.using import Loaded
 
@@ -54,7 +56,6 @@ class Service:
     limits: Limits
     only_local: bool = True
     counters: Counters = field(default_factory=Counters)
-    waiting: int = 0
 
     def __post_init__(self) -> None:
         self.predictor: Predictor = self.run.predictor()
@@ -62,6 +63,7 @@ class Service:
         generates = self.run.task.generates and isinstance(codec, TextCodec)
         self.drawing = Drawing(self.run.model, codec) if generates else None
         self.worker = Worker(self.drawing, self.counters)
+        self.places = Places(self.limits)
         self.html = PAGE.read_text(encoding="utf-8")
 
     def about(self) -> dict[str, Any]:
@@ -174,7 +176,7 @@ async def _health(request: Request) -> Response:
 
 async def _metrics(request: Request) -> Response:
     service = _service(request)
-    gauges = {"requests_waiting": float(service.waiting), "texts_drawing": float(service.worker.num_texts)}
+    gauges = {"requests_waiting": float(service.places.waiting), "texts_drawing": float(service.worker.num_texts)}
     return PlainTextResponse(service.counters.text(gauges), media_type="text/plain; version=0.0.4")
 
 
@@ -185,67 +187,42 @@ async def _model(request: Request) -> Response:
 # -- asking ---
 
 
-class _Place:
-    """One of the places of those who wait; taken and given back as a context.
-
-    Raises:
-        Refused: on entry, if none is free.
-    """
-
-    def __init__(self, service: Service) -> None:
-        self.service = service
-
-    def __enter__(self) -> None:
-        if self.service.waiting >= self.service.limits.max_waiting:
-            raise Refused(503, f"{self.service.waiting} requests are waiting; come again in a second")
-        self.service.waiting += 1
-
-    def __exit__(self, *_: object) -> None:
-        self.service.waiting -= 1
-
-
-async def _body(request: Request, limits: Limits) -> bytes:
-    """Return the body, read no further than the limit."""
-    most = int(limits.max_megabytes * 1e6)
-    too_large = Refused(413, f"the body has more than {limits.max_megabytes:g} MB; send less at once")
-    if int(request.headers.get("content-length", "0") or 0) > most:
-        raise too_large
-    body = bytearray()
-    async with asyncio.timeout(limits.timeout_seconds):
-        async for piece in request.stream():
-            body += piece
-            if len(body) > most:
-                raise too_large
-    return bytes(body)
-
-
 def _kind(request: Request) -> str:
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
 async def _predict(request: Request) -> Response:
     service = _service(request)
-    with _Place(service):
+    with service.places.one() as place:
         try:
             async with asyncio.timeout(service.limits.timeout_seconds):
-                records = await _records(service, request)
+                records = await _records(service, request, place)
         except TimeoutError as error:
             raise Refused(504, f"not done after {service.limits.timeout_seconds:g} s; send fewer inputs") from error
-    return JSONResponse({"outputs": records})
+    # Numbers that are not finite, which an input of huge ones may lead to, are null, as in files of predictions.
+    return Response(as_json({"outputs": records}), media_type="application/json")
 
 
-async def _records(service: Service, request: Request) -> list[Record]:
+async def _records(service: Service, request: Request, place: Place) -> list[Record]:
     predictor = service.predictor
     if "horizon" in request.query_params:
         predictor = _ahead(predictor, request.query_params["horizon"], service.limits)
-    body = await _body(request, service.limits)
+    body = await place.body(request)
 
-    def encode() -> list[Any]:
+    def encode() -> list[Example]:
         raw = raw_inputs(predictor, service.run.config.data.arguments, _kind(request), body, service.limits)
-        return [predictor.example(each, f"input {number}") for number, each in enumerate(raw, 1)]
+        return [_bounded(predictor.example(each, f"input {n}"), n, service.limits) for n, each in enumerate(raw, 1)]
 
     examples = await asyncio.to_thread(encode)  # features of sound take long, and others wait for this thread
     return await asyncio.wrap_future(service.worker.ask(predictor, examples))
+
+
+def _bounded(example: Example, number: int, limits: Limits) -> Example:
+    if len(example.inputs) > limits.max_steps:
+        raise Refused(
+            413, f"input {number}: {len(example.inputs):,} steps; at most {limits.max_steps:,} are answered at once"
+        )
+    return example
 
 
 def _ahead(predictor: Predictor, text: str, limits: Limits) -> Predictor:
@@ -263,11 +240,14 @@ async def _sample(request: Request) -> Response:
     if _kind(request) != "application/json":
         raise Refused(415, "send a JSON object with the content type application/json")
     known = {"prompt": "a text", "stream": "true or false", **dict.fromkeys(DRAWN, "a number")}
-    asked = object_of(await _body(request, service.limits), known)
+    with service.places.one() as place:
+        asked = object_of(await place.body(request), known)
     prompt, stream = asked.get("prompt", ""), asked.get("stream", False)
     if not isinstance(prompt, str) or not isinstance(stream, bool):
         raise Refused(400, "prompt must be a text, and stream true or false")
     options = _options(asked, service.limits)
+    if len(prompt) > service.limits.max_steps:
+        raise Refused(413, f"a prompt of {len(prompt):,} signs; at most {service.limits.max_steps:,} are read")
     service.drawing.codec.check_prompt(prompt)
     pieces = _pieces(service, prompt, options)
     if stream:
@@ -298,7 +278,7 @@ async def _pieces(service: Service, prompt: str, options: SamplingOptions) -> As
         if not left and not loop.is_closed():
             loop.call_soon_threadsafe(arrived.put_nowait, piece)
 
-    with _Place(service):
+    with service.places.one():
         service.worker.draw(Text(prompt, options, deliver, gone=lambda: left))
         deadline = loop.time() + service.limits.timeout_seconds
         try:

@@ -18,6 +18,7 @@ from rnntrain.serving.limits import Limits
 SOUNDS = ("audio/", "application/octet-stream")
 TABLES = ("text/csv", "text/tab-separated-values")
 JSON = "application/json"
+MOST_LISTS = 500_000  # and objects, of one body
 
 
 class Refused(Exception):
@@ -36,13 +37,19 @@ def parse_json(body: bytes) -> Any:
     """Return what a body of JSON holds.
 
     Raises:
-        Refused: it is none, holds NaN or infinities, or is nested too deeply.
+        Refused: it is none, is nested too deeply, or holds NaN, infinities, signs that are no text, or so many lists
+            that it would come to thirty times its size in memory.
     """
+    if body.count(b"[") + body.count(b"{") > MOST_LISTS:
+        raise Refused(413, f"the body has more than {MOST_LISTS:,} lists and objects; send fewer inputs at once")
     try:
-        return json.loads(body, parse_constant=_no_constant)
+        parsed = json.loads(body.decode(), parse_constant=_no_constant)
+        if b"\\ud" in body.lower():  # half of a pair of surrogates, which no text holds
+            json.dumps(parsed, ensure_ascii=False).encode()
+        return parsed
     except (ValueError, RecursionError) as error:
         said = "nested too deeply" if isinstance(error, RecursionError) else " ".join(str(error).split())
-        raise Refused(400, f"the body is not JSON: {said}") from error
+        raise Refused(400, f"the body is not JSON: {said[:200]}") from error
 
 
 def _no_constant(name: str) -> NoReturn:

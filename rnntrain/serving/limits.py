@@ -14,6 +14,7 @@ class Limits:
     Attributes:
         max_megabytes: of the body of a request.
         max_inputs: inputs of one request.
+        max_steps: steps of one input: signs, tokens, frames of sound, rows.
         max_length: tokens of one sample, and steps of one forecast.
         max_waiting: requests that wait or run at once; the next is told to come again.
         timeout_seconds: after which a request that is not answered is given up.
@@ -21,6 +22,7 @@ class Limits:
 
     max_megabytes: PositiveFloat = 16.0
     max_inputs: PositiveInt = 1000
+    max_steps: PositiveInt = 100_000
     max_length: PositiveInt = 10_000
     max_waiting: PositiveInt = 256
     timeout_seconds: PositiveFloat = 60.0

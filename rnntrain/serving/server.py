@@ -69,6 +69,9 @@ def serve(run: Loaded, limits: Limits, bound: socket.socket, *, only_local: bool
         timeout_graceful_shutdown=3,
         server_header=False,
         lifespan="off",
+        http="h11",  # which bounds the headers of a request; the other that uvicorn may find installed does not
+        ws="none",
+        proxy_headers=False,
     )
     bound.listen(config.backlog)  # before the address is said: who reads it may connect at once
     host, port = bound.getsockname()[:2]

@@ -17,9 +17,16 @@ def verify(arguments: list[str]) -> int:
     )
     parser.add_argument("paths", nargs="+", type=Path, metavar="RUN|CHECKPOINT", help="folders of runs or checkpoints")
     parser.add_argument("--json", action="store_true", help="print one JSON object, reports by path")
+    parser.add_argument(
+        "--accept", action="store_true", help="first take config.yaml and run.json as they stand: you changed them"
+    )
     options = parse(parser, arguments)
+    from rnntrain.runs.verify import accept
     from rnntrain.runs.verify import verify as verify_one
 
+    if options.accept:
+        for path in options.paths:
+            accept(path)
     reports = {str(path): verify_one(path) for path in options.paths}
     if options.json:
         print(json.dumps({path: report.to_json() for path, report in reports.items()}, indent=2))

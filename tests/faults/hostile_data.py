@@ -21,6 +21,7 @@ from faults.hostile_files import (
     Case,
     Payload,
     at,
+    dictionary_of_billions,
     file,
     flac_bomb,
     jsonl,
@@ -35,13 +36,16 @@ from faults.hostile_files import (
     npz_evaluated,
     npz_objects,
     packed,
+    page_of_two_gigabytes,
     parquet_bomb,
+    parquet_page,
     sounds,
     sparse,
     special,
     twice_gz,
     wav,
     zeros_gz,
+    zstd_of_zeros,
 )
 
 DATA: dict[str, Case] = {
@@ -81,6 +85,12 @@ DATA: dict[str, Case] = {
     "series: numbers of many digits": file("a.csv", b"time,x\n" + b"2020-01-01," + b"9" * 100_000 + b"\n", SERIES),
     "series: parquet with a pickle": file("a.parquet", lambda outside: pickle.dumps(Payload(outside)), SERIES),
     "series: parquet of a hundred million rows": file("a.parquet", parquet_bomb(20_000_000), SERIES, "data.time=time"),
+    "series: parquet with a page of two gigabytes": file(
+        "a.parquet", parquet_page(page_of_two_gigabytes, zstd_of_zeros((1 << 14) - 1)), SERIES
+    ),
+    "series: parquet with a dictionary of billions": file(
+        "a.parquet", parquet_page(dictionary_of_billions, zstd_of_zeros(1)), SERIES
+    ),
     "series: parquet cut off": file(
         "a.parquet", b"PAR1" + bytes(100) + struct.pack("<I", 0x7FFFFFFF) + b"PAR1", SERIES
     ),

@@ -20,7 +20,7 @@ LABELLED = ["data=labelled_text", "task=classification"]
 TAGGED = ["data=columns", "task=tagging"]
 ARRAYS = ["data=arrays", "task=classification"]
 MUSIC = ["data=pianoroll", "task=music"]
-AUDIO = ["data=audio", "task=classification"]
+AUDIO = ["data=audio", "data.target=label", "task=classification"]
 TEXT = ["data=text"]
 GIBIBYTE = 1 << 30
 
@@ -221,6 +221,68 @@ def parquet_bomb(rows: int, text: str | None = None) -> Callable[[Path], bytes]:
         return target.getvalue()
 
     return write
+
+
+def compact(*fields: int | bytes) -> bytes:
+    """Return a structure of Thrift's compact protocol: numbers, and structures already written; -1 for none."""
+    written, last = b"", 0
+    for number, value in enumerate(fields, 1):
+        if value == -1:
+            continue
+        written += bytes([(number - last) << 4 | (5 if isinstance(value, int) else 12)])
+        written += varint(2 * value) if isinstance(value, int) else value
+        last = number
+    return written + b"\0"
+
+
+def varint(value: int) -> bytes:
+    written = b""
+    while value > 127:
+        written, value = written + bytes([value & 127 | 128]), value >> 7
+    return written + bytes([value])
+
+
+def zstd_of_zeros(blocks: int) -> bytes:
+    """Return a frame of so many blocks of 128 KiB, four bytes each."""
+    block = 1 << 17
+    heads = [(last | 1 << 1 | block << 3).to_bytes(3, "little") + b"\0" for last in [0] * (blocks - 1) + [1]]
+    return b"\x28\xb5\x2f\xfd\xe0" + struct.pack("<Q", blocks * block) + b"".join(heads)
+
+
+def parquet_page(header: Callable[[int], bytes], content: bytes = b"") -> Callable[[Path], bytes]:
+    """Return a file whose footer is right, and whose one page of `x` has another header and content.
+
+    Args:
+        header: is given the bytes that the page has to have and returns its header.
+    """
+
+    def write(outside: Path) -> bytes:
+        import pyarrow
+        from pyarrow import parquet
+
+        target, draw = io.BytesIO(), np.random.default_rng(0)
+        table = pyarrow.table({"x": draw.random(20_000)})
+        parquet.write_table(table, target, compression="zstd", use_dictionary=False)
+        data = bytearray(target.getvalue())
+        chunk = parquet.ParquetFile(io.BytesIO(data)).metadata.row_group(0).column(0)
+        start, size = chunk.data_page_offset, chunk.total_compressed_size
+        head = header(size - len(header(size)))
+        page = (head + content).ljust(size, b"\0")
+        assert len(page) == size
+        data[start : start + size] = page
+        return bytes(data)
+
+    return write
+
+
+def page_of_two_gigabytes(size: int) -> bytes:
+    """Return the header of a page of data that unpacks to all that a header can say."""
+    return compact(0, (1 << 31) - (1 << 17), size, -1, compact(20_000, 0, 3, 3))
+
+
+def dictionary_of_billions(size: int) -> bytes:
+    """Return the header of a page that holds as many values of a dictionary as a header can say."""
+    return compact(2, 1 << 17, len(zstd_of_zeros(1)), -1, -1, -1, compact((1 << 31) - 1, 0))
 
 
 def jsonl(line: str, number: int = 1) -> bytes:

@@ -16,6 +16,10 @@ from rnntrain.checkpoints.checkpoint import CheckpointError, latest_valid, load_
 from rnntrain.checkpoints.manifest import MANIFEST, STATE, TENSORS
 from rnntrain.checkpoints.retention import BEST, read_best
 from rnntrain.config import check
+from rnntrain.errors import UserError
+from rnntrain.runs.record import read_config_text
+from rnntrain.runs.run import RunDir
+from rnntrain.runs.verify import verify
 
 FILES = (TENSORS, STATE, MANIFEST)
 
@@ -80,6 +84,31 @@ def test_damage_is_noticed(checkpoints: list[Path], kind: str, number: int, repo
     report("damage", name=kind, tried=tried, silent=silent)
     assert silent == 0
     assert tried >= number
+
+
+@pytest.mark.parametrize("number", TIERS)
+@pytest.mark.parametrize("name", ["config.yaml", "run.json"])
+def test_flipped_bit_of_config_or_record_is_noticed(
+    checkpoints: list[Path], number: int, name: str, report: Callable[..., None]
+) -> None:
+    """Also one that means nothing, as in a comment: the bytes are asked."""
+    path, silent = checkpoints[0].parent / name, 0
+    data, draw = path.read_bytes(), random.Random(name)
+    for _ in range(number):
+        damaged = bytearray(data)
+        damaged[draw.randrange(len(data))] ^= 1 << draw.randrange(8)
+        path.write_bytes(damaged)
+        try:
+            read_config_text(RunDir(path.parent))
+            silent += 1
+        except UserError as error:
+            assert str(path) in str(error)  # noqa: PT017
+            assert "\n" not in str(error)  # noqa: PT017
+        silent += verify(path.parent).sound
+    path.write_bytes(data)
+    assert verify(path.parent).sound
+    report("damage", name=name, tried=number, silent=silent)
+    assert silent == 0
 
 
 @pytest.mark.parametrize("name", FILES)

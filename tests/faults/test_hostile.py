@@ -25,8 +25,19 @@ HARMLESS = {
 }
 
 
-def attacked(nursery: Nursery, tmp_path: Path, case: Callable[[Path, Path], list[str]], *, patience: float) -> Ended:
-    """Run a case and check that nothing was executed, sent or written outside; return how it ended."""
+def attacked(
+    nursery: Nursery,
+    tmp_path: Path,
+    case: Callable[[Path, Path], list[str]],
+    *,
+    patience: float,
+    call: Callable[..., Ended] | None = None,
+) -> Ended:
+    """Run a case and check that nothing was executed, sent or written outside; return how it ended.
+
+    Args:
+        call: what is called with the words of the case; `rnntrain` where None.
+    """
     work, outside = tmp_path / "work", tmp_path / "outside"
     work.mkdir()
     outside.mkdir()
@@ -35,7 +46,7 @@ def attacked(nursery: Nursery, tmp_path: Path, case: Callable[[Path, Path], list
     words = case(work, outside)
     before = contents(outside)
     environment = {"SECRET": SECRET, "HOME": str(outside)}
-    ended = nursery.cli(*words, cwd=str(work), env=environment, audit=True, limit=patience)
+    ended = (call or nursery.cli)(*words, cwd=str(work), env=environment, audit=True, limit=patience)
     assert contents(outside) == before, ended
     assert [event for event in ended.events if "/dev/null" not in event] == [], ended
     assert SECRET not in ended.out + ended.err

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 from commandline import TEXT, TINY
 
-from faults.hostile_runs import RUNS, Change, mutated
+from faults.hostile_runs import BUNDLES, RUNS, Change, mutated
 from faults.nursery import Ended, Nursery
 from faults.test_hostile import MOST_MEGABYTES, attacked
 from faults.tiers import tiers
@@ -26,6 +27,8 @@ VERBS = {
     "bundle": ["bundle", "run", "--out", "bundled"],
     "runs": ["runs", "."],
     "compare": ["compare", "run"],
+    "export": ["export", "run", "--out", "model.onnx"],
+    "serve": ["serve", "run", "--port", "0"],
     "report": ["report", "run", "--out", "page.html"],
 }
 
@@ -45,7 +48,8 @@ def used(nursery: Nursery, tmp_path: Path, trained: Path, change: Change, verb: 
         change(work / "run", outside)
         return VERBS[verb]
 
-    return attacked(nursery, tmp_path, case, patience=60.0)
+    serving = partial(nursery.call, "faults.http_probe:serve") if verb == "serve" else None
+    return attacked(nursery, tmp_path, case, patience=60.0, call=serving)
 
 
 def check_answer(ended: Ended, verb: str) -> None:
@@ -66,6 +70,8 @@ def check_answer(ended: Ended, verb: str) -> None:
         "eval",
         pytest.param("sample", marks=pytest.mark.slow),
         pytest.param("diagnose", marks=pytest.mark.slow),
+        pytest.param("export", marks=pytest.mark.slow),
+        pytest.param("serve", marks=pytest.mark.slow),
     ],
 )
 def test_hostile_run_is_used_or_refused(
@@ -80,6 +86,36 @@ def test_hostile_run_is_used_or_refused(
         assert ended.step == 0
         for file in ("metrics.jsonl", "config.yaml", "run.json"):
             assert (tmp_path / "work/run" / file).read_bytes() == (trained / file).read_bytes()
+
+
+@pytest.fixture(scope="module")
+def bundled(nursery: Nursery, trained: Path) -> Path:
+    ended = nursery.cli("bundle", trained, "--out", trained.parent / "bundle")
+    assert ended.code == 0, ended
+    return trained.parent / "bundle"
+
+
+# What is used as it is: a model may answer nonsense.
+USED = {"weights: NaN", "weights: infinite"}
+
+
+@pytest.mark.parametrize("name", tiers(BUNDLES, 4))
+@pytest.mark.parametrize("verb", tiers(["serve", "export", "predict", "verify"], 3))
+def test_hostile_bundle_is_used_or_refused(
+    nursery: Nursery, tmp_path: Path, bundled: Path, report: Callable[..., None], name: str, verb: str
+) -> None:
+    """In one line, before what it says of its sizes takes memory."""
+    ended = used(nursery, tmp_path, bundled, BUNDLES[name], verb)
+    report(
+        "hostile",
+        name=f"bundle, {name}, {verb}",
+        code=ended.code,
+        seconds=ended.seconds,
+        megabytes=ended.peak_megabytes,
+    )
+    check_answer(ended, verb)
+    if name not in USED and verb != "verify":
+        assert ended.code == USER_MISTAKE, ended
 
 
 FORGED = [pytest.param(seed, marks=() if seed < 4 else pytest.mark.slow) for seed in range(150)]

@@ -26,7 +26,8 @@ from rnntrain.checkpoints.checkpoint import (
 )
 from rnntrain.checkpoints.retention import best_checkpoint, mark_best, read_best, rotate
 from rnntrain.runs.metrics_file import truncate_after_step
-from rnntrain.runs.run import RunDir, record_resume, record_start, write_summary
+from rnntrain.runs.record import read_config_text, read_start, record_resume, record_start
+from rnntrain.runs.run import RunDir, write_summary
 
 
 def tree_of(step: int) -> dict[str, Any]:
@@ -163,7 +164,11 @@ def test_records_of_a_run_are_old_or_new(tmp_path: Path, what: str) -> None:
         names = {path.name for path in place.iterdir() if not path.name.startswith(".tmp-")}
         assert names <= old.keys() | new.keys()
         for name in names:
-            assert (place / name).read_bytes() in (old.get(name), new.get(name))
+            if name != "run.json":
+                assert (place / name).read_bytes() in (old.get(name), new.get(name))
+        if "run.json" in names:
+            assert len(read_start(RunDir(place)).get("resumed", [])) in (0, 1)
+            assert read_config_text(RunDir(place)) in ("seed: 0\n", "seed: 1\n")
         assert old.keys() <= names
         if what == "start" and "run.json" in names:  # which marks a started run
             assert {"config.yaml", "command.txt"} <= names

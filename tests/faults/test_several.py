@@ -21,7 +21,8 @@ STARTS = 20
 START = """
 import sys, threading
 from pathlib import Path
-from rnntrain.runs.run import create_run, record_start
+from rnntrain.runs.record import record_start
+from rnntrain.runs.run import create_run
 
 def start():
     run = create_run(Path(sys.argv[1]), "group")

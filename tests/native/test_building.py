@@ -12,7 +12,8 @@ from rnntrain import commands
 from rnntrain.errors import UserError
 from rnntrain.native import library
 from rnntrain.native.command import build_lines
-from rnntrain.runs.run import open_run, read_start
+from rnntrain.runs.record import read_start
+from rnntrain.runs.run import open_run
 
 
 @pytest.fixture

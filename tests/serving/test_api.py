@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
 import pytest
+from starlette.requests import Request
 
 from rnntrain import using
 from rnntrain.serving.limits import Limits
@@ -155,13 +158,66 @@ def test_a_name_that_was_made_to_lead_here_is_refused(served_runs: Runs) -> None
 
 def test_who_comes_when_all_places_are_taken_is_told_to_come_again(served_runs: Runs) -> None:
     with client_of(served_runs["classifies"], Limits(max_waiting=1)) as client:
-        service = client.app.state.service
-        service.waiting = 1
+        places = client.app.state.service.places
+        places.waiting = 1
         answer = client.post("/predict", json={"inputs": ["good"]})
         assert answer.status_code == 503
         assert answer.headers["retry-after"] == "1"
-        service.waiting = 0
+        places.waiting = 0
         assert client.post("/predict", json={"inputs": ["good"]}).status_code == 200
+
+
+@pytest.mark.parametrize("verb", ["predict", "sample"])
+def test_a_body_without_end_is_read_no_further_than_the_limit(served_runs: Runs, verb: str) -> None:
+    read: list[int] = []
+
+    def endless() -> Iterator[bytes]:
+        while True:
+            read.append(1)
+            yield b"[" * 1000
+
+    with client_of(served_runs["writes"], Limits(max_megabytes=0.01)) as client:
+        answer = client.post(f"/{verb}", content=endless(), headers=JSON)
+        assert answer.status_code == 413
+        assert len(read) <= 12
+        assert (client.app.state.service.places.waiting, client.app.state.service.places.held) == (0, 0)
+
+
+@pytest.mark.parametrize("verb", ["predict", "sample"])
+def test_a_body_that_does_not_come_is_given_up(served_runs: Runs, verb: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def silent(self: Request) -> AsyncIterator[bytes]:
+        yield b"{"
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(Request, "stream", silent)
+    with client_of(served_runs["writes"], Limits(timeout_seconds=0.05)) as client:
+        answer = client.post(f"/{verb}", content=b"{", headers=JSON)
+        assert answer.status_code in (408, 504)
+        assert "0.05 s" in answer.json()["error"]
+        assert (client.app.state.service.places.waiting, client.app.state.service.places.held) == (0, 0)
+
+
+def test_bodies_of_all_who_wait_are_bounded_together(served_runs: Runs) -> None:
+    with client_of(served_runs["classifies"], Limits(max_megabytes=0.01)) as client:
+        places = client.app.state.service.places
+        places.held = before = 8 * 10_000 - 5
+        answer = client.post("/predict", json={"inputs": ["good"]})
+        assert answer.status_code == 503
+        assert answer.headers["retry-after"] == "1"
+        assert places.held == before
+        places.held = 0
+        assert client.post("/predict", json={"inputs": ["good"]}).status_code == 200
+        assert places.held == 0
+
+
+def test_an_input_of_too_many_steps_is_refused(served_runs: Runs) -> None:
+    with client_of(served_runs["writes"], Limits(max_steps=10)) as client:
+        answers = [
+            client.post("/predict", json={"inputs": ["the", "a" * 11]}),
+            client.post("/sample", json={"prompt": "t" * 11}),
+        ]
+    assert [answer.status_code for answer in answers] == [413, 413]
+    assert answers[0].json()["error"].startswith("input 2: 11 steps; at most 10")
 
 
 @pytest.mark.parametrize("verb", ["predict", "sample"])
@@ -174,7 +230,7 @@ def test_an_endless_request_is_given_up(served_runs: Runs, verb: str, monkeypatc
         body = {"inputs": ["the"]} if verb == "predict" else {}
         answer = client.post(f"/{verb}", json=body)
         assert answer.status_code == 504
-        assert client.app.state.service.waiting == 0
+        assert client.app.state.service.places.waiting == 0
 
 
 def test_a_fault_of_the_model_is_no_more_than_that(served_runs: Runs, capfd: pytest.CaptureFixture[str]) -> None:

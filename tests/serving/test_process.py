@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -77,6 +78,28 @@ def test_a_connection_closed_within_a_body_disturbs_nobody(address: str) -> None
     ):
         with socket.create_connection((host, int(port))) as connection:
             connection.sendall(half)
+    assert sample(address, length=5)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"GET /health HTTP/1.1\r\nHost: localhost\r\nX: " + b"a" * 200_000 + b"\r\n\r\n",
+        b"GET /health HTTP/1.1\r\nHost: localhost\r\n" + b"X: a\r\n" * 30_000 + b"\r\n",
+        b"GET /" + b"a" * 200_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"GET /health HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\n\r\n",
+        b"GET /health HTTP/1.1\r\n\r\n",
+        b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: -1\r\n\r\n",
+    ],
+    ids=["a header", "many headers", "a path", "two hosts", "no host", "a length below nothing"],
+)
+def test_a_head_beyond_all_measure_or_sense_is_refused(address: str, head: bytes) -> None:
+    host, port = address.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=60) as connection:
+        with suppress(OSError):  # it may hang up before it has read all
+            connection.sendall(head)
+        with suppress(ConnectionResetError):
+            assert connection.recv(100).startswith(b"HTTP/1.1 400")
     assert sample(address, length=5)
 
 

@@ -8,17 +8,16 @@ import io
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from rnntrain.data import bounded
+from rnntrain.data.forecast.parquet_tables import read_parquet
 from rnntrain.errors import UserError, closest
 
 MISSING = {"", "na", "n/a", "nan", "null", "none", "-", "?"}
 DELIMITERS = ",;\t|"
 PARQUET = (".parquet", ".pq")
-BATCH_ROWS = 1 << 14  # of a Parquet file that are unpacked at once
 
 
 @dataclass(frozen=True)
@@ -121,7 +120,7 @@ def read_table(path: Path, key: str) -> Table:
         raise UserError(f"{key}={path}: cannot be read ({error.strerror}){near}; give a CSV or Parquet file") from error
     digest = hashlib.sha256(content).hexdigest()
     if path.suffix.lower() in PARQUET:
-        return _read_parquet(path, content, digest)
+        return Table(str(path), read_parquet(content, f"{key}={path}"), None, digest)
     if path.suffix.lower() == ".gz":
         content = bounded.unpack_gzip(content, f"{key}={path}", lines=True)
     return _read_csv(path, content, digest)
@@ -135,7 +134,8 @@ def _read_csv(path: Path, content: bytes, digest: str) -> Table:
         raise UserError(f"{path}:{line}: is not UTF-8 (byte {content[error.start]:#04x}); save it as UTF-8") from error
     first = text.lstrip("\r\n").partition("\n")[0]
     delimiter = max(DELIMITERS, key=first.count)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True)
+    lines_of_text = io.TextIOWrapper(io.BytesIO(content), "utf-8-sig", newline="")  # StringIO takes four bytes a sign
+    reader = csv.reader(lines_of_text, delimiter=delimiter, skipinitialspace=True)
     rows, lines = [], []
     try:
         for row in reader:
@@ -160,49 +160,3 @@ def _read_csv(path: Path, content: bytes, digest: str) -> Table:
         name: [cell.strip() for cell in cells] for name, cells in zip(names, zip(*rows[1:], strict=True), strict=True)
     }
     return Table(str(path), columns, lines[1:], digest)
-
-
-def _read_parquet(path: Path, content: bytes, digest: str) -> Table:
-    try:
-        import pyarrow  # type: ignore[import-untyped,import-not-found,unused-ignore]
-        from pyarrow import parquet  # type: ignore[import-untyped,import-not-found,unused-ignore]
-    except ImportError as error:
-        raise UserError(f"data.path={path}: Parquet needs pyarrow: pip install 'rnntrain[parquet]'") from error
-    try:
-        table = _unpack_parquet(pyarrow, parquet.ParquetFile(pyarrow.BufferReader(content)), path, len(content))
-    except (pyarrow.ArrowException, OSError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(f"data.path={path}: is no whole Parquet file ({reason}); get it anew") from error
-    if not table.num_rows or not table.num_columns:
-        raise UserError(f"{path}: has no rows; give one row for each time")
-    columns: dict[str, list[str] | np.ndarray] = {}
-    for name, column in zip(table.column_names, table.columns, strict=True):
-        kind = column.type
-        if pyarrow.types.is_integer(kind) or pyarrow.types.is_floating(kind) or pyarrow.types.is_decimal(kind):
-            columns[name] = column.cast(pyarrow.float64()).to_numpy().astype(np.float64)
-        else:  # a time too: text in ISO format is read further in one way, whatever the file
-            columns[name] = ["" if cell is None else _as_text(cell) for cell in column.to_pylist()]
-    return Table(str(path), columns, None, digest)
-
-
-def _unpack_parquet(pyarrow: Any, file: Any, path: Path, packed_bytes: int) -> Any:
-    """Return the table of a file, read some rows at a time: a few bytes may stand for as many rows as they like.
-
-    Raises:
-        UserError: it has too many columns, or comes to more than a file of its size can mean.
-    """
-    where = f"data.path={path}"
-    bounded.check_columns(file.metadata.num_columns, where)
-    groups = [file.metadata.row_group(number) for number in range(file.metadata.num_row_groups)]
-    bounded.check_unpacked(sum(group.total_byte_size for group in groups), packed_bytes, where)
-    batches, size = [], 0
-    for batch in file.iter_batches(BATCH_ROWS):
-        size += batch.nbytes
-        bounded.check_unpacked(size, packed_bytes, where)
-        batches.append(batch)
-    return pyarrow.Table.from_batches(batches, file.schema_arrow)
-
-
-def _as_text(cell: object) -> str:
-    iso = getattr(cell, "isoformat", None)
-    return str(iso() if iso is not None else cell)

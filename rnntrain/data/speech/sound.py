@@ -59,11 +59,15 @@ def read_sound(path: Path, where: str, stereo: Stereo = "refuse") -> Sound:
     return decode_sound(data, where, stereo)
 
 
-def decode_sound(data: bytes, where: str, stereo: Stereo = "refuse") -> Sound:
-    """Decode the bytes of a whole sound file; as `read_sound`, which reads them."""
+def decode_sound(data: bytes, where: str, stereo: Stereo = "refuse", ratio: int = RATIO) -> Sound:
+    """Decode the bytes of a whole sound file; as `read_sound`, which reads them.
+
+    Args:
+        ratio: bytes of samples that one byte may stand for, beyond a size that every file may unpack to.
+    """
     soundfile = _soundfile()
     _check_whole(data, where)
-    samples_SC, rate = _decode(soundfile, data, where)
+    samples_SC, rate = _decode(soundfile, data, where, ratio)
     if not LOWEST_RATE <= rate <= HIGHEST_RATE:  # resampling would make a gigabyte of a kilobyte
         raise UserError(f"{where}: says that it has {rate} samples a second, which no recording has; write it anew")
     if samples_SC.shape[1] > 1 and stereo == "refuse":
@@ -105,7 +109,7 @@ def at_rate(sound: Sound, sample_rate: int, where: str, allowed: bool) -> np.nda
     return resample(sound.samples_S, sound.sample_rate, sample_rate)
 
 
-def _decode(soundfile: Any, data: bytes, where: str) -> tuple[np.ndarray, int]:
+def _decode(soundfile: Any, data: bytes, where: str, ratio: int) -> tuple[np.ndarray, int]:
     blocks: list[np.ndarray] = []
     try:
         with soundfile.SoundFile(io.BytesIO(data)) as file:
@@ -114,7 +118,7 @@ def _decode(soundfile: Any, data: bytes, where: str) -> tuple[np.ndarray, int]:
             while len(block := file.read(max(1, BLOCK // channels), dtype="float32", always_2d=True)):
                 blocks.append(block)
                 size += block.nbytes
-                check_unpacked(size, len(data), where, RATIO)
+                check_unpacked(size, len(data), where, ratio)
     except (soundfile.SoundFileError, RuntimeError, ValueError) as error:
         reason = str(getattr(error, "error_string", error)).strip().rstrip(".")
         raise UserError(f"{where}: is no sound that can be read ({reason}); give WAV, FLAC or Ogg") from error
