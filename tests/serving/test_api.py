@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
@@ -168,16 +168,19 @@ def test_who_comes_when_all_places_are_taken_is_told_to_come_again(served_runs: 
 
 
 @pytest.mark.parametrize("verb", ["predict", "sample"])
-def test_a_body_without_end_is_read_no_further_than_the_limit(served_runs: Runs, verb: str) -> None:
+def test_a_body_without_end_is_read_no_further_than_the_limit(
+    served_runs: Runs, verb: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     read: list[int] = []
 
-    def endless() -> Iterator[bytes]:
+    async def endless(self: Request) -> AsyncIterator[bytes]:
         while True:
             read.append(1)
             yield b"[" * 1000
 
+    monkeypatch.setattr(Request, "stream", endless)
     with client_of(served_runs["writes"], Limits(max_megabytes=0.01)) as client:
-        answer = client.post(f"/{verb}", content=endless(), headers=JSON)
+        answer = client.post(f"/{verb}", content=b"[", headers=JSON)
         assert answer.status_code == 413
         assert len(read) <= 12
         assert (client.app.state.service.places.waiting, client.app.state.service.places.held) == (0, 0)
@@ -213,11 +216,12 @@ def test_bodies_of_all_who_wait_are_bounded_together(served_runs: Runs) -> None:
 def test_an_input_of_too_many_steps_is_refused(served_runs: Runs) -> None:
     with client_of(served_runs["writes"], Limits(max_steps=10)) as client:
         answers = [
-            client.post("/predict", json={"inputs": ["the", "a" * 11]}),
+            client.post("/predict", json={"inputs": ["the", "a" * 30]}),
             client.post("/sample", json={"prompt": "t" * 11}),
         ]
     assert [answer.status_code for answer in answers] == [413, 413]
-    assert answers[0].json()["error"].startswith("input 2: 11 steps; at most 10")
+    assert answers[0].json()["error"].startswith("input 2: ")
+    assert "steps; at most 10" in answers[0].json()["error"]
 
 
 @pytest.mark.parametrize("verb", ["predict", "sample"])
