@@ -1,13 +1,17 @@
 """What an exported model gives away and gains: differences, speed, and weights of eight bits.
 
     python scripts/bench_export.py differences [--tasks ctc …] [--cells lstm …] [--format torch]
+    python scripts/bench_export.py trained [--steps 300]
     python scripts/bench_export.py speed
+    python scripts/bench_export.py float64
     python scripts/bench_export.py int8
 
 `differences` exports every cell in every task of the tests, with random weights, and runs each file beside PyTorch over
-1, 7, 64 and 1,000 steps, 1 and 3 rows of unequal lengths, whole and in chunks; it takes an hour. `speed` takes a
-language model of each of a few cells through onnxruntime and through PyTorch, in turn, one thread each. `int8` trains
-small models and measures them on their validation split before and after.
+1, 7, 64 and 1,000 steps, 1 and 3 rows of unequal lengths, whole and in chunks; it takes an hour. `trained` does so over
+1,000 steps with the cells whose rounding grows, before and after training, in float32 and in what the export chooses.
+`speed` takes a language model of each of a few cells through onnxruntime and through PyTorch, in turn, one thread each.
+`float64` times files in float64 beside those in float32. `int8` trains small models and measures them on their
+validation split before and after.
 """
 
 from __future__ import annotations
@@ -31,16 +35,21 @@ from training import CELLS, make_config, with_cells, write_text  # noqa: E402
 
 from rnntrain.build import Experiment, build  # noqa: E402
 from rnntrain.errors import UserError  # noqa: E402
+from rnntrain.exporting.asked import Precision  # noqa: E402
 from rnntrain.exporting.comparison import GOAL  # noqa: E402
 from rnntrain.exporting.int8 import write_int8  # noqa: E402
 from rnntrain.exporting.measured import measure  # noqa: E402
 from rnntrain.exporting.onnx_file import OnnxModel, write_onnx  # noqa: E402
+from rnntrain.exporting.precision import drift  # noqa: E402
 from rnntrain.exporting.program import Program  # noqa: E402
 from rnntrain.exporting.torch_file import TorchModel, write_torch  # noqa: E402
-from rnntrain.exporting.verify import verify  # noqa: E402
+from rnntrain.exporting.verify import Run, verify  # noqa: E402
 from rnntrain.models.sequence import SequenceModel  # noqa: E402
 
 REPEATS = 7
+PRECISIONS: tuple[Precision, ...] = ("float32", "auto")
+STRETCHING_CELLS = ("layernorm_lstm", "janet", "cornn", "antisymmetric")
+STRETCHING_TASKS = ("step_regression", "tagging_crf")
 TIMED_CELLS = (
     "rnn",
     "gru",
@@ -82,8 +91,41 @@ def differences(folder: Path, tasks: list[str], cells: list[str], form: str) -> 
     return above
 
 
-def seconds(functions: dict[str, Callable[[], Any]]) -> dict[str, float]:
-    """Return the median time of each function; they run in turn."""
+def trained(folder: Path, steps: int) -> None:
+    """Print how far files and PyTorch stray over 1,000 steps, before training and after it."""
+    print("largest difference from the model in float64 over 1,000 steps; drift: what the export decides by")
+    heading = ("task", "cell", "steps", "drift", "PyTorch", "float32 file", "chosen file", "chosen")
+    print("".join(f"{part:<20}" for part in heading))
+    for task in STRETCHING_TASKS:
+        experiment = TASKS[task](folder / task).experiment
+        for cell in STRETCHING_CELLS:
+            wanted = make_config(Path("none.txt"), cell=cell).cell
+            settings = replace(experiment.config.trainer, max_steps=steps, eval_every_steps=steps)
+            one = build(replace(experiment.config, cell=wanted, cells=(), trainer=settings))
+            for number in (0, steps):
+                if number:
+                    one.trainer.fit()
+                model = one.model.eval()
+                row = [task, cell, str(number), f"{drift(model):.1e}", *_strays(one, folder / "model.onnx")]
+                print("".join(f"{part:<20}" for part in row), flush=True)
+
+
+def _strays(experiment: Experiment, path: Path) -> list[str]:
+    """Return how far PyTorch, a file in float32 and the chosen one are from float64, and what was chosen."""
+    model, task, codec = experiment.model, experiment.task, experiment.data.codec
+    found, chosen = {}, ""
+    for precision in PRECISIONS:
+        chosen = write_onnx(model, task, codec, path, {}, precision)["precision"]
+        found[precision] = verify(model, task, codec, OnnxModel(path, threads=1).run, (1000,), always_exact=True)
+    rounding = {precision: each.rounding for precision, each in found.items() if each.rounding is not None}
+    of_torch = f"{rounding['auto'].of_torch:.1e}"
+    return [of_torch, *(f"{rounding[precision].of_file:.1e}" for precision in PRECISIONS), chosen]
+
+
+def seconds(
+    functions: dict[str, Callable[[], Any]], middle: Callable[[list[float]], float] = statistics.median
+) -> dict[str, float]:
+    """Return the median time of each function, or another middle; they run in turn."""
     times: dict[str, list[float]] = {name: [] for name in functions}
     for number in range(REPEATS + 1):
         for name, function in functions.items():
@@ -91,7 +133,7 @@ def seconds(functions: dict[str, Callable[[], Any]]) -> dict[str, float]:
             function()
             if number:  # the first round warms up
                 times[name].append(time.perf_counter() - start)
-    return {name: statistics.median(values) for name, values in times.items()}
+    return {name: middle(values) for name, values in times.items()}
 
 
 def speed(folder: Path) -> None:
@@ -124,6 +166,35 @@ def speed(folder: Path) -> None:
             took = seconds({"torch": plain, **ways})
             columns += "".join(f"{took['torch'] / took[name]:>12.2f}" for name in runs)
         print(f"{cell:<16}{columns}", flush=True)
+
+
+def float64(folder: Path) -> None:
+    """Print how many times as long as in float32 a language model takes in float64, and how large its file is."""
+    experiment = build(make_config(write_text(folder)))
+    shapes = ((1, 1, 200), (1, 200, 3), (16, 200, 1))
+    print(
+        "times as long as the file in float32, at batch x steps, hidden size 128, one thread; the file's size likewise"
+    )
+    print(f"{'cell':<16}" + "".join(f"{f'{rows} x {steps}':>12}" for rows, steps, _ in shapes) + f"{'size':>12}")
+    for cell in (*STRETCHING_CELLS, "lstm", "gru"):
+        model = with_cells(experiment, cell, hidden_size=128)
+        program = Program(model, experiment.task, experiment.data.codec)
+        files = {precision: folder / f"{precision}.onnx" for precision in ("float32", "float64")}
+        for precision, path in files.items():
+            write_onnx(model, experiment.task, experiment.data.codec, path, {}, precision)
+        runs = {precision: OnnxModel(path, threads=1).run for precision, path in files.items()}
+        ratios = []
+        for rows, steps, calls in shapes:
+            arguments = dict(zip(program.arguments, program.example(rows, steps), strict=True))
+
+            def repeated(run: Run, given: dict[str, torch.Tensor] = arguments, calls: int = calls) -> None:
+                for _ in range(calls):
+                    run(given)
+
+            took = seconds({precision: lambda run=run, go=repeated: go(run) for precision, run in runs.items()}, min)
+            ratios.append(took["float64"] / took["float32"])
+        ratios.append(files["float64"].stat().st_size / files["float32"].stat().st_size)
+        print(f"{cell:<16}" + "".join(f"{ratio:>12.2f}" for ratio in ratios), flush=True)
 
 
 def int8(folder: Path, steps: int) -> None:
@@ -169,11 +240,11 @@ def _trained(folder: Path, cell: str, steps: int) -> Experiment:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["differences", "speed", "int8"])
+    parser.add_argument("what", choices=["differences", "trained", "speed", "float64", "int8"])
     parser.add_argument("--tasks", nargs="+", default=list(TASKS), choices=list(TASKS), metavar="TASK")
     parser.add_argument("--cells", nargs="+", default=list(CELLS), choices=list(CELLS), metavar="CELL")
     parser.add_argument("--format", default="onnx", choices=["onnx", "torch"])
-    parser.add_argument("--steps", type=int, default=300, help="training steps before int8 is measured")
+    parser.add_argument("--steps", type=int, default=300, help="training steps of what is measured trained")
     options = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as name:
@@ -181,8 +252,12 @@ def main() -> int:
         if options.what == "differences":
             print(f"goal {GOAL:g}, torch {torch.__version__}")
             return min(1, differences(folder, options.tasks, options.cells, options.format))
-        if options.what == "speed":
+        if options.what == "trained":
+            trained(folder, options.steps)
+        elif options.what == "speed":
             speed(folder)
+        elif options.what == "float64":
+            float64(folder)
         else:
             int8(folder, options.steps)
     return 0

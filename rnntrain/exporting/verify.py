@@ -80,11 +80,15 @@ def verify(
     run: Run,
     lengths: Sequence[int] = LENGTHS,
     batch_sizes: Sequence[int] = BATCH_SIZES,
+    always_exact: bool = False,
 ) -> Difference:
     """Return the largest difference between a model and its export, over every length, batch size, and in chunks.
 
     Inputs are made up, with rows of unequal length. Where the two are further apart than the goal, or name other
     labels, both are compared with the model in float64.
+
+    Args:
+        always_exact: compare with that one in any case.
     """
     program = Program(model, task, codec)
     comparison = Comparison()
@@ -96,7 +100,7 @@ def verify(
             said = _said(program, arguments, run)
             here = said.beside(true)
             found = here.result()
-            if found.largest > GOAL or found.labels:
+            if found.largest > GOAL or found.labels or always_exact:
                 doubled = [part.double() if part.is_floating_point() else part for part in arguments]
                 exact = _true(copy.deepcopy(model).double(), task, codec, program, doubled)
                 of_file, of_torch = (each.beside(exact).result() for each in (said, _Said("", true.plain())))
