@@ -77,6 +77,11 @@ class ForecastPredictor(Predictor):
                 f"{', '.join(codec.layout.observed)} ahead; lower it, or train with data.horizon={self.horizon}"
             )
 
+    @property
+    def draws_paths(self) -> bool:
+        """Whether a forecast goes on along paths, which takes hundreds of times as long as its first block."""
+        return self.horizon > self._block and bool(self.task.output.bands)
+
     def ahead(self, horizon: int, seed: int = 0) -> ForecastPredictor:
         """Return the predictor of another horizon."""
         return ForecastPredictor(self.task, self.codec, self.model, self.reading, horizon, seed)
@@ -108,8 +113,8 @@ class ForecastPredictor(Predictor):
         with evaluating(self.model):
             output, batch = self._told(examples)
             told = [self.tell(output, batch)]
-            later = -(-self.horizon // self._block) - 1
-            if later and self.task.output.bands:
+            later = -(-self.horizon // self._block) - 1  # blocks after the first
+            if self.draws_paths:
                 told.append(self._along_paths(output, batch, examples, later))
             elif later:
                 told += self._along_points(told[0], [example.detail for example in examples], later)

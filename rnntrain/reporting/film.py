@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from rnntrain.reporting.html import Html, element
-from rnntrain.reporting.pictures import caption_of, data_address, display_width, small_png
+from rnntrain.reporting.pictures import caption_of, data_address, pixel_width, small_png
 from rnntrain.runs.shown_pictures import ShownPicture
 
 SPLIT = "val"  # which evaluations on the way look at
@@ -64,7 +64,7 @@ def projection(film: Film, budget_bytes: int) -> tuple[Html | None, int]:
     if len(frames) < 2:
         return None, 0
     title, caption = film.name.replace("_", " "), caption_of(film.name)
-    width = min(display_width(frame.png) for frame in frames)
+    width = min(pixel_width(frame.png) for frame in frames)  # so that no frame jumps
     parts: list[Html] = []
     for number, frame in enumerate(frames):
         identity = f"{film.name}-{number}"

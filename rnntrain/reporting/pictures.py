@@ -10,7 +10,7 @@ from pathlib import Path
 from rnntrain.reporting.html import Html, element
 
 WIDEST = 900  # pixels: more than a column of the page has, for screens with fine pixels
-SHOWN_WIDTH = 660
+SHOWN_SHARE = 0.75  # of a picture's pixels, that its width has on the page
 MOST_COLOURS = 96
 LARGEST_FILE = 20 << 20  # bytes; more is no picture of ours
 MOST_PIXELS = 40_000_000
@@ -51,10 +51,9 @@ def data_address(png: bytes) -> str:
     return "data:image/png;base64," + base64.b64encode(png).decode()
 
 
-def display_width(png: bytes) -> int:
-    """Return how wide a picture is on the page, where there is room: smaller pictures bear larger letters."""
-    width = int.from_bytes(png[16:20])
-    return max(1, round(width * min(1.0, SHOWN_WIDTH / WIDEST)))
+def pixel_width(png: bytes) -> int:
+    """Return how wide a picture is, from its header."""
+    return int.from_bytes(png[16:20])
 
 
 def gallery(paths: Sequence[Path], budget_bytes: int) -> tuple[Html | None, int]:
@@ -67,7 +66,8 @@ def gallery(paths: Sequence[Path], budget_bytes: int) -> tuple[Html | None, int]
         used += len(data)
         title, caption = title_of(path), caption_of(path.stem)
         alt = f"{title}: {caption}" if caption else title
-        image = element("img", src=data_address(data), alt=alt, width=display_width(data))
+        # As wide as its letters are then as large as those about it; less where there is no room.
+        image = element("img", src=data_address(data), alt=alt, width=max(1, round(pixel_width(data) * SHOWN_SHARE)))
         shown = element("span", f": {caption}", class_="note") if caption else None
         figures.append(element("figure", element("figcaption", title, shown), image))
     return (element("div", *figures, class_="pictures") if figures else None), used

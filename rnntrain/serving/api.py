@@ -214,6 +214,8 @@ async def _records(service: Service, request: Request, place: Place) -> list[Rec
         return [_bounded(predictor.example(each, f"input {n}"), n, service.limits) for n, each in enumerate(raw, 1)]
 
     examples = await asyncio.to_thread(encode)  # features of sound take long, and others wait for this thread
+    if isinstance(predictor, ForecastPredictor) and predictor.draws_paths:
+        _check_steps(len(examples) * predictor.horizon, service.limits)
     return await asyncio.wrap_future(service.worker.ask(predictor, examples))
 
 
@@ -223,6 +225,14 @@ def _bounded(example: Example, number: int, limits: Limits) -> Example:
             413, f"input {number}: {len(example.inputs):,} steps; at most {limits.max_steps:,} are answered at once"
         )
     return example
+
+
+def _check_steps(steps: int, limits: Limits) -> None:
+    """Refuse to draw the paths of many long forecasts: nobody else would be answered meanwhile."""
+    if steps > limits.max_length:
+        raise Refused(
+            413, f"{steps:,} steps in all, beyond the trained horizon: at most {limits.max_length:,}; send fewer inputs"
+        )
 
 
 def _ahead(predictor: Predictor, text: str, limits: Limits) -> Predictor:

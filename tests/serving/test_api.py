@@ -132,6 +132,21 @@ def test_a_horizon_is_a_number_within_the_limit(served_runs: Runs, horizon: str)
     assert "whole number from 1" in answer.json()["error"]
 
 
+def test_many_long_forecasts_along_paths_are_refused_since_they_would_hold_up_all(served_runs: Runs) -> None:
+    table = (served_runs["forecasts"].parent / "hours.csv").read_bytes()
+    asked = {"content": table, "headers": {"content-type": "text/csv"}}
+    with client_of(served_runs["forecasts"], Limits(max_length=20)) as client:
+        assert client.post("/predict?horizon=20", **asked).status_code == 200
+    times = [f"2024-01-{1 + n // 24:02d}T{n % 24:02d}:00:00" for n in range(30)]
+    history = {"values": [[float(n)] for n in range(30)], "times": times}
+    with client_of(served_runs["forecasts"], Limits(max_length=20)) as client:
+        near = client.post("/predict?horizon=6", json={"inputs": [history] * 4})
+        answer = client.post("/predict?horizon=18", json={"inputs": [history] * 2})
+    assert near.status_code == 200
+    assert answer.status_code == 413
+    assert answer.json()["error"].startswith("36 steps in all, beyond the trained horizon: at most 20")
+
+
 def test_a_table_of_other_columns_names_them(served_runs: Runs) -> None:
     with client_of(served_runs["forecasts"]) as client:
         answer = client.post("/predict", content=b"a,b\n1,2\n3,4\n", headers={"content-type": "text/csv"})
