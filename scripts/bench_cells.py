@@ -1,6 +1,7 @@
 """Time of every cell over PyTorch's own layers and over the same cell as a plain Python loop.
 
     python scripts/bench_cells.py [--cells gru rnn …] [--shapes small long …] [--threads 1 2] [--seconds 1] [--no-loop]
+                                  [--cpu-time]
     python scripts/bench_cells.py --scaling [--cells gru …]
 
 Cells are those of configs/model/cell. A row times a forward pass and a training step (forward and backward, the input's
@@ -9,6 +10,9 @@ The sides take turns in one process, and a ratio is the median over turns. The s
 2 · weights · batch · time and thrice that in training, in what a large product of `torch.mm` reaches here; kernels of
 our own may do better than that. Build them first (`rnntrain build`); without, or with --kernels plain, the plain path
 is timed.
+
+--cpu-time takes the processor time of the process in place of that of the wall: on a machine with other work, ratios of
+one thread are then right, and those of two compare the work of both.
 
 --scaling prints the time a step of the sequence and the peak memory of a training step at T = 64 … 8192: both grow
 linearly in T.
@@ -55,6 +59,7 @@ SHAPES = {
     "long": Shape(8, 2000, 64, 64),
     "pixels": Shape(128, 784, 1, 128),
 }
+clock = time.perf_counter
 LONG_LOOP = 1000  # steps from which the Python loop is timed once only
 RIVALS: dict[str, Any] = {"LSTM": nn.LSTM, "GRU": nn.GRU, "RNN": nn.RNN}
 PARALLEL = {"mingru", "minlstm", "sru", "qrnn", "lru"}
@@ -97,15 +102,15 @@ class Side:
         self.grad_BTH = torch.ones_like(run(x_BTD))
 
     def forward(self) -> float:
-        started = time.perf_counter()
+        started = clock()
         with torch.no_grad():
             self.run(self.x_BTD)
-        return time.perf_counter() - started
+        return clock() - started
 
     def step(self) -> float:
-        started = time.perf_counter()
+        started = clock()
         self.run(self.x_BTD).backward(self.grad_BTH)
-        return time.perf_counter() - started
+        return clock() - started
 
 
 def loop(recurrent: Recurrent, x_BTD: Tensor) -> Tensor:
@@ -137,9 +142,9 @@ def measured_peak() -> float:
     a, b = torch.randn(1024, 1024), torch.randn(1024, 1024)
 
     def product() -> float:
-        started = time.perf_counter()
+        started = clock()
         torch.mm(a, b)
-        return time.perf_counter() - started
+        return clock() - started
 
     return 2 * 1024**3 / min(in_turn([product], 0.5)[0])
 
@@ -263,7 +268,11 @@ def main() -> None:
     parser.add_argument("--kernels", choices=["auto", "plain", "native"], default="auto")
     parser.add_argument("--no-loop", dest="loop", action="store_false", help="leave out the Python loop")
     parser.add_argument("--scaling", action="store_true", help="time and memory by the length of the sequence")
+    parser.add_argument("--cpu-time", action="store_true", help="processor time, for a machine that has other work")
     options = parser.parse_args()
+    if options.cpu_time:
+        global clock
+        clock = time.process_time
     library.choose(options.kernels)
     keep_freed_memory()  # as training does
     if options.scaling:

@@ -1,8 +1,9 @@
 """Time of one step at batch 1: a cell's over PyTorch's own cell, and a whole token of sampled text over both.
 
-    python scripts/bench_sampling.py [--sizes 64 256 512] [--rounds 15] [--kernels auto]
+    python scripts/bench_sampling.py [--sizes 64 256 512] [--rounds 15] [--kernels auto] [--cpu-time]
 
-The sides take turns in one process, on one thread; ratios are medians over rounds. A token is embedding, cell, output
+The sides take turns in one process, on one thread; ratios are medians over rounds. With --cpu-time it is the thread's
+processor time, for a machine that has other work. A token is embedding, cell, output
 layer over 65 characters, softmax and draw. Build the kernels first (`rnntrain build`), or give --kernels plain.
 """
 
@@ -29,11 +30,11 @@ VOCABULARY = 65
 CALLS = 200
 
 
-def microseconds(function: Callable[[], object]) -> float:
-    started = time.perf_counter()
+def microseconds(function: Callable[[], object], clock: Callable[[], float]) -> float:
+    started = clock()
     for _ in range(CALLS):
         function()
-    return (time.perf_counter() - started) / CALLS * 1e6
+    return (clock() - started) / CALLS * 1e6
 
 
 def sides(name: str, size: int) -> list[Callable[[], object]]:
@@ -62,7 +63,11 @@ def main() -> None:
     parser.add_argument("--sizes", nargs="+", type=int, default=[64, 256, 512])
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--kernels", choices=["auto", "plain", "native"], default="auto")
+    parser.add_argument(
+        "--cpu-time", action="store_true", help="the processor time of the thread, not that of the wall"
+    )
     options = parser.parse_args()
+    clock = time.thread_time if options.cpu_time else time.perf_counter
     library.choose(options.kernels)
     torch.set_num_threads(1)
     print(f"torch {torch.__version__}, {library.chosen()} kernels\n")
@@ -73,7 +78,7 @@ def main() -> None:
         for size in options.sizes:
             functions = sides(name, size)
             with torch.no_grad():
-                rounds = [[microseconds(function) for function in functions] for _ in range(options.rounds)]
+                rounds = [[microseconds(function, clock) for function in functions] for _ in range(options.rounds)]
             bare, step, token = (statistics.median(column) for column in zip(*rounds, strict=True))
             ratios = [statistics.median(taken[k] / taken[0] for taken in rounds) for k in (1, 2)]
             print(

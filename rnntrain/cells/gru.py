@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rnntrain.cells.base import Recurrent, last_valid, zero_padding
+from rnntrain.cells.base import Recurrent, last_valid, weights_of, zero_padding
 from rnntrain.cells.init import Init, initialize, start_memory_
 from rnntrain.native import library, recurrence
 from rnntrain.ranges import MemorySpan, PositiveInt
@@ -86,7 +86,7 @@ class GRU(Recurrent):
         return zero_padding(y_BTH, lengths_B), last_valid(y_BTH, lengths_B, state)
 
     def _kernel(self) -> recurrence.Kernel:
-        weight_ih, weight_hh, bias_ih, bias_hh = self.gru.all_weights[0]
+        weight_ih, weight_hh, bias_ih, bias_hh = weights_of(self.gru)
         if self.reset_after:
             return recurrence.Kernel(recurrence.GRU, weight_ih, weight_hh, bias_ih, bias_hh)
         return recurrence.Kernel(recurrence.GRU_RESET_BEFORE, weight_ih, weight_hh, bias_ih + bias_hh)

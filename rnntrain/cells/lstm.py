@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rnntrain.cells.base import SATURATED, Recurrent, known_to_be_full, last_valid, zero_padding
+from rnntrain.cells.base import SATURATED, Recurrent, known_to_be_full, last_valid, weights_of, zero_padding
 from rnntrain.cells.init import Init, initialize, start_memory_
 from rnntrain.native import library, recurrence
 from rnntrain.ranges import MemorySpan, PositiveInt
@@ -123,7 +123,7 @@ class LSTM(Recurrent):
         return y_TBH.transpose(0, 1), c_1BH[0]
 
     def _kernel(self) -> recurrence.Kernel:
-        weight_ih, weight_hh, bias_ih, bias_hh = self.lstm.all_weights[0]
+        weight_ih, weight_hh, bias_ih, bias_hh = weights_of(self.lstm)
         return recurrence.Kernel(recurrence.LSTM, weight_ih, weight_hh, bias_ih, bias_hh)
 
     def step(self, x_BD: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, tuple[Tensor, Tensor]]:

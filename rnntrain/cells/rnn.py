@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rnntrain.cells.base import Recurrent, last_valid, zero_padding
+from rnntrain.cells.base import Recurrent, last_valid, weights_of, zero_padding
 from rnntrain.cells.init import Init, initialize
 from rnntrain.native import library, recurrence
 from rnntrain.ranges import PositiveInt
@@ -68,7 +68,7 @@ class RNN(Recurrent):
         return zero_padding(y_BTH, lengths_B), last_valid(y_BTH, lengths_B, state)
 
     def _kernel(self) -> recurrence.Kernel:
-        weight_ih, weight_hh, bias_ih, bias_hh = self.rnn.all_weights[0]
+        weight_ih, weight_hh, bias_ih, bias_hh = weights_of(self.rnn)
         kind = recurrence.RNN_TANH if self.rnn.nonlinearity == "tanh" else recurrence.RNN_RELU
         return recurrence.Kernel(kind, weight_ih, weight_hh, bias_ih, bias_hh)
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
 import hashlib
 import os
 import platform
 import shlex
+import signal
 import subprocess
 import tempfile
 from pathlib import Path
@@ -167,15 +169,26 @@ def _link_flags() -> list[str]:
 
 def _run(command: list[str]) -> str:
     """Run the compiler; return what it complains of, in one line, or an empty string."""
+    pipe, nothing = subprocess.PIPE, subprocess.DEVNULL
     try:
-        done = subprocess.run(command, capture_output=True, timeout=TIMEOUT_SECONDS, stdin=subprocess.DEVNULL)
+        # In a session of its own: what is stopped is not the driver alone but the compiler that it has started, too.
+        started = subprocess.Popen(command, stdin=nothing, stdout=nothing, stderr=pipe, start_new_session=True)
     except FileNotFoundError:
         return f"{command[0]}: no such compiler; install g++ or clang++, or name one with CXX=…"
-    except (OSError, subprocess.SubprocessError) as error:
+    except OSError as error:
         return f"{command[0]}: {error}"
-    if done.returncode == 0:
+    with started:
+        try:
+            _, complaints = started.communicate(timeout=TIMEOUT_SECONDS)
+        except BaseException as error:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(started.pid, signal.SIGKILL)
+            if isinstance(error, subprocess.TimeoutExpired):
+                return f"{command[0]}: not done after {TIMEOUT_SECONDS} seconds"
+            raise
+    if started.returncode == 0:
         return ""
-    lines = [line for line in done.stderr.decode(errors="replace").splitlines() if line.strip()]
+    lines = [line for line in complaints.decode(errors="replace").splitlines() if line.strip()]
     errors = [line for line in lines if "error" in line.lower()]
     return f"{command[0]}: {(errors or lines or ['failed without a word'])[0].strip()}"
 

@@ -53,6 +53,16 @@ def test_compiler_that_fails_is_one_line(compiler: str, reason: str, monkeypatch
 
 
 @pytest.mark.usefixtures("_no_kernels")
+def test_compiler_that_does_not_end_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(library, "OPTIONAL_FLAGS", ((),))
+    monkeypatch.setattr(library, "TIMEOUT_SECONDS", 0.1)
+    monkeypatch.setenv("CXX", f"{sys.executable} -c 'while True: pass' #")
+    with pytest.raises(UserError, match=r"not done after 0\.1 seconds; training works without"):
+        build_lines()
+    assert not library.library_path().exists()
+
+
+@pytest.mark.usefixtures("_no_kernels")
 def test_library_that_does_not_load_is_not_taken() -> None:
     path = library.library_path()
     path.parent.mkdir(parents=True)

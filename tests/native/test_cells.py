@@ -222,6 +222,31 @@ def test_steps_of_sampling_are_kernels_and_rows_do_not_see_each_other(
     assert torch.equal(together[4:5], alone)
 
 
+@torch.no_grad()
+def test_steps_of_other_types_and_shapes_take_the_plain_path() -> None:
+    cell, x_BD, h_BH = GRU(4, 5), torch.randn(3, 4), torch.randn(3, 5)
+    kernel = recurrence.Kernel(recurrence.GRU, *cell.gru.all_weights[0])
+    assert recurrence.step(kernel, x_BD, (h_BH,)) is not None
+    for x, h in (
+        (x_BD.double(), h_BH),
+        (x_BD, h_BH.double()),
+        (x_BD[:, :3], h_BH),
+        (x_BD, h_BH[:, :4]),
+        (x_BD, h_BH[:2]),
+    ):
+        assert recurrence.step(kernel, x, (h,)) is None
+    expected = cell.double().step(x_BD.double(), h_BH.double())[0]
+    assert expected.dtype == torch.float64
+    lstm = recurrence.Kernel(recurrence.LSTM, torch.zeros(20, 4), torch.zeros(20, 5))
+    assert recurrence.step(lstm, x_BD, (h_BH, h_BH[:, :4])) is None
+
+
+def test_steps_with_gradients_take_the_plain_path() -> None:
+    cell, x_BD = GRU(4, 5), torch.randn(3, 4, requires_grad=True)
+    y_BH, _ = cell.step(x_BD, cell.initial_state(3))
+    assert torch.autograd.grad(y_BH.sum(), x_BD)[0].any()
+
+
 @pytest.mark.parametrize("name", CELLS)
 def test_inference_equals_training_to_the_bit(name: str) -> None:
     cell = build(name, 4, 21)
