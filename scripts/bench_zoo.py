@@ -53,8 +53,9 @@ CLAIMS = {
         f"{PARITY} model/cell=lru model.cell.eigenvalues=positive", LONG, 0.45, 0.6
     ),
     "selective copy over 256 steps, minGRU × 3": Claim(
-        "experiment=selective_copy data.length=256 data.num_copied=10 model/cell=mingru model.num_layers=3 "
-        "model.residual=true model.norm=true model.embedding_size=128 trainer.max_steps=4000",
+        "experiment=selective_copy data.length=256 data.num_copied=10 data.batch_size=32 model/cell=mingru "
+        "model.num_layers=3 model.residual=true model.norm=true model.hidden_size=64 model.embedding_size=64 "
+        "trainer.max_steps=24000 trainer.eval_every_steps=1000 trainer.average_decay=0.995",
         "test/accuracy",
         0.995,
         1.0,
