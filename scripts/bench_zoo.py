@@ -37,7 +37,6 @@ class Claim(NamedTuple):
 
 PARITY = "experiment=parity"
 LONG = "test/accuracy_len_256"
-DIGITS = "experiment=pixel_digits data.permuted=true"
 # With plain gradient descent and PyTorch's own start. Adam, which rescales each weight's gradient, trains both stacks.
 DEEP = (
     "data=delayed_recall data.delay=3 data.length=30 task=step_classification optimizer=sgd optimizer.lr=0.5 "
@@ -69,13 +68,6 @@ CLAIMS = {
         "test/mse",
         0.0,
         1e-3,
-    ),
-    "permuted pixel digits, LSTM": Claim(f"{DIGITS} model/cell=lstm", "test/accuracy", 0.0, 1.0),
-    "permuted pixel digits, IndRNN × 4": Claim(
-        f"{DIGITS} model/cell=indrnn model.num_layers=4 model.residual=true model.norm=true model.embedding_size=128",
-        "test/accuracy",
-        0.0,
-        1.0,
     ),
     "eight layers, plain": Claim(DEEP, "test/accuracy", 0.0, 0.2),
     "eight layers, residual": Claim(
