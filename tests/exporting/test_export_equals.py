@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -85,6 +86,13 @@ def test_every_kind_of_layer_equals_the_model_in_onnx(tmp_path: Path) -> None:
 )
 def test_whatever_stands_between_layers_equals_the_model(tmp_path: Path, options: dict[str, object]) -> None:
     found = exported(tmp_path, language_model(tmp_path, "gru", "gru", **options)).difference()
+    assert found.largest < CLOSE, found
+
+
+def test_what_reads_raw_numbers_equals_the_model(tmp_path: Path) -> None:
+    experiment, _ = task_model(tmp_path, "regression")
+    model = with_cells(experiment, "lstm", raw_inputs=True, embedding_size=None)
+    found = exported(tmp_path, (replace(experiment, model=model), model)).difference()
     assert found.largest < CLOSE, found
 
 
