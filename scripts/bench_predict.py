@@ -111,6 +111,9 @@ def main() -> None:
         folder = Path(name)
         trained = rnntrain.train(
             "experiment=sms_spam",
+            "data.unit=char",
+            "data.spelling=false",
+            "data.digits=false",
             "data.path=@sms/messages.tsv.gz",
             "trainer.max_steps=4",
             "task.linear_baseline=false",
