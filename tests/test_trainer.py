@@ -63,6 +63,7 @@ def build(text: Path) -> Callable[..., Experiment]:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
     monkeypatch.setattr("rnntrain.trainer.time", clock)
+    monkeypatch.setattr("rnntrain.data.prefetch.time", clock)
     return clock
 
 
