@@ -110,8 +110,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         trained = rnntrain.train(
-            "experiment=sms_spam",
-            "data.path=@sms/messages.tsv.gz",
+            "experiment=sms",
             "trainer.max_steps=4",
             "task.linear_baseline=false",
             "threads=1",

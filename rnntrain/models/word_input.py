@@ -27,7 +27,7 @@ HASH_BASE, HASH_MODULUS = 1_000_003, (1 << 31) - 1
 
 
 class WordInput(nn.Module):
-    """Word embedding, spelling and shape side by side, `size` wide together.
+    """Word embedding, spelling and shape side by side, `size` wide together; n-grams are added to the word instead.
 
     Embeddings start as U(-√(3/d), √(3/d)), variance 1/d. In training, words become `<unk>` at random, so that the
     model learns to do without them: those seen once at one rate, all of them at another.
@@ -37,8 +37,9 @@ class WordInput(nn.Module):
         size: width D of the output; the word embedding gets what spelling and shape leave.
         char_features: spelling by a convolution over three characters and the maximum over the word (Ma and Hovy
             2016, arXiv:1603.01354), by the last states of an LSTM from either end (Lample et al. 2016,
-            arXiv:1603.01360), or by the mean vector of its n-grams (Bojanowski et al. 2017, arXiv:1607.04606).
-        char_size: width of the spelling.
+            arXiv:1603.01360), or by the mean vector of its n-grams, which is added to the word's own (Bojanowski et
+            al. 2017, arXiv:1607.04606).
+        char_size: width of the spelling; n-grams are as wide as the word embedding.
         shape: whether there is an embedding of the shape.
         once_dropout: rate at which words of the training split that occur once become `<unk>`.
         word_dropout: rate at which any word does.
@@ -59,14 +60,15 @@ class WordInput(nn.Module):
         word_dropout: float,
     ) -> None:
         super().__init__()
-        self.spelling = _spelling(char_features, len(codec.characters) + 1, char_size)
+        beside = char_features in ("cnn", "lstm")
         self.shape = nn.Embedding(len(SHAPES), SHAPE_EMBEDDING) if shape else None
-        rest = (0 if self.spelling is None else char_size) + (SHAPE_EMBEDDING if shape else 0)
+        rest = (char_size if beside else 0) + (SHAPE_EMBEDDING if shape else 0)
         if size <= rest:
             raise UserError(
                 f"model.embedding_size={size}: spelling and shape take {rest} of it and leave nothing for the words; "
                 f"set model.embedding_size={rest + 100}, or lower task.char_size"
             )
+        self.spelling = _spelling(char_features, len(codec.characters) + 1, char_size if beside else size - rest)
         self.word = nn.Embedding(len(codec.words), size - rest)
         for embedding in (self.word, self.shape):
             if embedding is not None:
@@ -75,11 +77,13 @@ class WordInput(nn.Module):
         self.once_dropout, self.word_dropout = once_dropout, word_dropout
 
     def forward(self, inputs_BTF: Tensor) -> Tensor:
-        parts = [self.word(self._drop_words(inputs_BTF[..., WORD]))]
+        word_BTD = self.word(self._drop_words(inputs_BTF[..., WORD]))
+        parts = [word_BTD]
         if self.spelling is not None:
             chars_NC = inputs_BTF[..., FIRST_CHAR:].flatten(0, 1)
             spelling_NH = self.spelling(chars_NC, inputs_BTF[..., NUM_CHARS].flatten())
-            parts.append(spelling_NH.view(*inputs_BTF.shape[:2], -1))
+            spelling_BTH = spelling_NH.view(*inputs_BTF.shape[:2], -1)
+            parts = [word_BTD + spelling_BTH] if isinstance(self.spelling, CharNgrams) else [word_BTD, spelling_BTH]
         if self.shape is not None:
             parts.append(self.shape(inputs_BTF[..., SHAPE]))
         return torch.cat(parts, -1)

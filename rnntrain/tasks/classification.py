@@ -81,9 +81,9 @@ class Classification(Task):
             (balanced: N / (C·N_c), counted on train), or a list in the order of the classes.
         label_smoothing: share of each target that all classes have alike in training, so that no probability is driven
             to 1 (Szegedy et al. 2016, arXiv:1512.00567, section 7); losses on val and test are without it.
-        char_features: of words with their spelling (`data.spelling`): the mean vector of a word's n-grams, a small
-            convolution, an LSTM from both ends of the word, or none.
-        char_size: width of the spelling's features, part of `model.embedding_size`.
+        char_features: of words with their spelling (`data.spelling`): the mean vector of a word's n-grams, added
+            to the word's own, a small convolution, an LSTM from both ends of the word, or none.
+        char_size: width of the features of convolution or LSTM, part of `model.embedding_size`.
         shape: embed the outward form of such words too: case, digits, a link, a hashtag.
         once_dropout: rate at which those seen once become `<unk>` in training, so that it is learnt.
         word_dropout: rate at which any of them does.
@@ -104,7 +104,7 @@ class Classification(Task):
         class_weights: ClassWeights = "none",
         label_smoothing: DropoutRate = 0.0,
         char_features: CharFeatures = "ngrams",
-        char_size: PositiveInt = 64,
+        char_size: PositiveInt = 50,
         shape: bool = True,
         once_dropout: DropoutRate = 0.5,
         word_dropout: DropoutRate = 0.0,

@@ -45,8 +45,8 @@ class Tagging(Task):
             and more in vain. Names of new kinds of text are missed more often than made up, so F1 may gain much;
             choose it on validation.
         char_features: spelling by a small convolution, an LSTM from both ends of the word, the mean vector of its
-            n-grams, or none.
-        char_size: width of the spelling's features, part of `model.embedding_size`.
+            n-grams, added to the word's, or none.
+        char_size: width of the features of convolution or LSTM, part of `model.embedding_size`.
         shape: embed a word's outward form too: case, digits, a link, a hashtag.
         once_dropout: rate at which words seen once become `<unk>` in training, so that it is learnt.
         word_dropout: rate at which any word does.

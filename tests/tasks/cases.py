@@ -182,7 +182,7 @@ def classification(
 
 
 def classification_spelt(folder: Path) -> Case:
-    task = {"pooling": "max", "char_size": 20, "once_dropout": 0.0}
+    task = {"pooling": "max", "once_dropout": 0.0}
     changes = {"model.bidirectional": True, "model.embedding_size": 36}
     return classification(folder, task, changes, {"unit": "word", "spelling": True}, " ")
 

@@ -25,6 +25,7 @@ from rnntrain.ranges import Fraction, NonNegativeInt, PositiveInt
 if TYPE_CHECKING:
     from rnntrain.batch import Batch
 
+AT_ONCE = 8  # training batches that are gathered together, of which each is a stretch
 EXAMPLE_VALUES = 4  # shown of each end of an example
 
 
@@ -222,8 +223,10 @@ class Series(DataSet):
     def train_batches(self, seed: int, epoch: int, start: int = 0) -> Iterator[Batch]:
         starts_W = self._windows["train"]
         order_W = np.random.default_rng([seed, epoch]).permutation(len(starts_W))
-        for at in range(start * self.batch_size, len(starts_W), self.batch_size):
-            yield self._batch(starts_W[order_W[at : at + self.batch_size]])
+        for at in range(start * self.batch_size, len(starts_W), AT_ONCE * self.batch_size):
+            several = self._batch(starts_W[order_W[at : at + AT_ONCE * self.batch_size]])
+            for row in range(0, several.batch_size, self.batch_size):
+                yield several.stretch(row, row + self.batch_size)
 
     def num_train_batches(self, seed: int, epoch: int) -> int:
         return -(-len(self._windows["train"]) // self.batch_size)
