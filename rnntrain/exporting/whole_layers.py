@@ -36,8 +36,8 @@ class Products(nn.Module):
         self.register_buffer("weight_HX", layer.weight.transpose(1, 2).flatten(1))
 
     def forward(self, x_BDT: Tensor) -> Tensor:
-        (reach,), (padding,), (dilation,) = self.layer.kernel_size, self.layer.padding, self.layer.dilation
-        padded_BDT = F.pad(x_BDT, (int(padding), int(padding)))
+        reach, padding, dilation = self.layer.kernel_size[0], int(self.layer.padding[0]), self.layer.dilation[0]
+        padded_BDT = F.pad(x_BDT, (padding, padding))
         num_steps = padded_BDT.shape[-1] - dilation * (reach - 1)
         window_BXT = torch.cat([padded_BDT[..., k * dilation :][..., :num_steps] for k in range(reach)], 1)
         y_BHT = self.weight_HX @ window_BXT
