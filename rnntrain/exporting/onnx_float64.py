@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-# Onnxruntime has these in float32 alone (1.30, on the processor): gelu, and the convolutions of a TCN or of characters.
+# Onnxruntime has these in float32 alone, on the processor: gelu, and the convolutions of a TCN.
 MISSING = ("Erf", "Conv")
 SMALL = 64  # numbers; fewer are not worth an operator
 

@@ -18,7 +18,7 @@ from rnntrain.cells.transformer import Transformer
 from rnntrain.cells.weight_drop import WeightDrop
 from rnntrain.exporting.layers import Loop, PreciseLoop, ProjectedLoop
 from rnntrain.exporting.linear_layers import ComplexLoop, LinearLoop, QRNNLoop
-from rnntrain.exporting.whole_layers import Attention, Convolved
+from rnntrain.exporting.whole_layers import Attention, Convolved, as_products
 from rnntrain.models.backbone import Backbone, Bidirectional
 
 
@@ -41,7 +41,7 @@ def exportable(layer: Recurrent) -> Recurrent:
 
 
 def make_exportable(module: nn.Module, kernel: Callable[[Recurrent], Recurrent | None] = lambda _: None) -> None:
-    """Put an exportable layer in the place of every recurrence within a module, which is changed.
+    """Put an exportable layer in the place of every recurrence, and convolution in float64, within a module.
 
     Args:
         kernel: gives what a format has of its own for a recurrence, or None.
@@ -51,5 +51,7 @@ def make_exportable(module: nn.Module, kernel: Callable[[Recurrent], Recurrent |
             child = child.inner
         if isinstance(child, Recurrent) and not isinstance(child, Backbone | Bidirectional):
             setattr(module, name, kernel(child) or exportable(child))
+        elif (products := as_products(child)) is not None:
+            setattr(module, name, products)
         else:
             make_exportable(child, kernel)

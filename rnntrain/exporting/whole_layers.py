@@ -1,12 +1,13 @@
 """Layers that need no loop: every step is computed from its inputs at once."""
 
-# B batch, T time, C context, S = C + T steps with those before the sequence, D input, H hidden, N heads, K width of one
+# B batch, T time, X numbers of a window, C context, S = C + T steps with those before the sequence, D input, H hidden,
+# N heads, K width of one
 
 from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from rnntrain.cells.base import State
 from rnntrain.cells.history import last_inputs, with_history
@@ -19,6 +20,36 @@ class Convolved(Exported):
 
     def run(self, x_BTD: Tensor, state: State, lengths_B: Tensor) -> tuple[Tensor, State]:
         return self.cell(x_BTD, state, lengths_B)
+
+
+class Products(nn.Module):
+    """A convolution as one product over its window, as onnxruntime has none in float64.
+
+    In float32 its rounding would be what a chaotic recurrence starts from.
+    """
+
+    weight_HX: Tensor
+
+    def __init__(self, layer: nn.Conv1d) -> None:
+        super().__init__()
+        self.layer = layer
+        self.register_buffer("weight_HX", layer.weight.transpose(1, 2).flatten(1))
+
+    def forward(self, x_BDT: Tensor) -> Tensor:
+        reach, padding, dilation = self.layer.kernel_size[0], int(self.layer.padding[0]), self.layer.dilation[0]
+        padded_BDT = F.pad(x_BDT, (padding, padding))
+        num_steps = padded_BDT.shape[-1] - dilation * (reach - 1)
+        window_BXT = torch.cat([padded_BDT[..., k * dilation :][..., :num_steps] for k in range(reach)], 1)
+        y_BHT = self.weight_HX @ window_BXT
+        return y_BHT if self.layer.bias is None else y_BHT + self.layer.bias[:, None]
+
+
+def as_products(layer: nn.Module) -> nn.Module | None:
+    """Return a convolution in float64 as products; None for any other layer, and for strides and groups."""
+    if not isinstance(layer, nn.Conv1d) or layer.weight.dtype != torch.float64:
+        return None
+    plain = layer.stride == (1,) and layer.groups == 1 and layer.padding_mode == "zeros"
+    return Products(layer) if plain and not isinstance(layer.padding, str) else None
 
 
 class Attention(Exported):
