@@ -199,7 +199,9 @@ def take_pictures(folder: Path) -> list[Path]:
 
 def _note(record: RunRecord, name: str) -> dict[str, Any]:
     """Return of which run a picture is: what it was told beside the recipe, and what it reached."""
-    words = [str(word) for word in read_start(RunDir(record.path)).get("command", [])]
+    start = read_start(RunDir(record.path))
+    commands = [start.get("command", []), *(each.get("command", []) for each in start.get("resumed", []))]
+    words = [str(word) for command in commands for word in command]
     usual = ("experiment=", "seed=", "run.", "threads=")
     changed = [word for word in words if "=" in word and not word.startswith((*usual, "-"))]
     known = results().get(name)
