@@ -233,7 +233,8 @@ def _sample(record: RunRecord) -> str | None:
     shown = read_texts(RunDir(record.path).texts).get("sample")
     if not shown:
         return None
-    lines = [part for line in shown[-1].text[:SAMPLE_CHARS].strip().splitlines() for part in wrap(line, 100) or [""]]
+    text = re.sub("\n{3,}", "\n\n", shown[-1].text[:SAMPLE_CHARS].strip())
+    lines = [part for line in text.splitlines() for part in wrap(line, 100) or [""]]
     return "\n".join(lines[:SAMPLE_LINES])
 
 
