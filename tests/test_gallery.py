@@ -10,7 +10,6 @@ from types import ModuleType
 import pytest
 from commandline import REPOSITORY
 
-
 # It has learnt nothing to show before a quarter of an hour on a machine of its own.
 NOT_YET = {"morse"}
 
