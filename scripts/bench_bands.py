@@ -5,7 +5,7 @@ Generated series: an autoregression of first order and a random walk, 4,000 step
 Real ones: Seattle's maximum temperature without the columns that would have to be known ahead, by rolling origins over
 the validation split.
 
-    python scripts/bench_bands.py [walk] [autoregression] [weather] [--seeds 0 1 2]
+    python scripts/bench_bands.py [walk] [autoregression] [weather] [--seeds 0 1 2] [--stride 5]
 """
 
 from __future__ import annotations
@@ -30,7 +30,6 @@ from rnntrain.predicting.readers.finding import items_of
 from rnntrain.predicting.readers.items import Reading
 
 TIMES = 3  # the trained horizon
-STRIDE = 5  # rows between two origins
 TRAIN, FRESH = 4000, 2000  # rows of a generated series
 PHI = {"walk": 1.0, "autoregression": 0.9}
 GENERATED = [
@@ -74,9 +73,9 @@ def train(words: list[str], seed: int, folder: Path) -> ForecastPredictor:
     return predictor
 
 
-def origins(history: History, first: int, stop: int, ahead: int) -> Iterator[tuple[History, np.ndarray]]:
-    """Yield what was known at each origin of some rows, and what came."""
-    for row in range(first, stop - ahead + 1, STRIDE):
+def origins(history: History, rows: range, ahead: int) -> Iterator[tuple[History, np.ndarray]]:
+    """Yield what was known before each row, and what came."""
+    for row in rows:
         times = history.times
         times = None if times is None else Times(times.index_T[:row], times.local_T[:row])
         yield History(history.name, history.values_TD[:row], times, zone=history.zone), history.values_TD[row:][:ahead]
@@ -101,7 +100,9 @@ def along_paths(predictor: ForecastPredictor, history: History) -> tuple[np.ndar
     return np.array(quantiles["0.1"]), np.array(quantiles["0.9"])
 
 
-def measure(predictor: ForecastPredictor, history: History, first: int, stop: int) -> tuple[list[float], list[float]]:
+def measure(
+    predictor: ForecastPredictor, history: History, first: int, stop: int, stride: int
+) -> tuple[list[float], list[float]]:
     """Return the share of values within the band by block, of paths and of the median fed back."""
     import torch
 
@@ -110,37 +111,39 @@ def measure(predictor: ForecastPredictor, history: History, first: int, stop: in
     inside: list[list[np.ndarray]] = [[], []]
     predictor.model.eval()
     with torch.no_grad():
-        for known, came in origins(history, first, stop, TIMES * horizon):
+        rows = range(first, stop - TIMES * horizon + 1, stride)
+        for known, came in origins(history, rows, TIMES * horizon):
             for found, (low, high) in zip(inside, (along_paths(far, known), fed_back(predictor, known)), strict=True):
                 found.append((low <= came[:, 0]) & (came[:, 0] <= high))
     shares = [np.stack(found).reshape(-1, TIMES, horizon).mean((0, 2)).tolist() for found in inside]
     return shares[0], shares[1]
 
 
-def case(name: str, seed: int, folder: Path) -> tuple[list[float], list[float]]:
+def case(name: str, seed: int, folder: Path, stride: int) -> tuple[list[float], list[float]]:
     if name == "weather":
         predictor = train(WEATHER, seed, folder / "run")
         path = resolve(str(predictor.reading["path"]), "data.path")
         [item] = items_of(predictor, [str(path)], Reading(dict(predictor.reading)))
         rows = len(item.raw)
         val = round(rows * 0.6)  # 60 % train, then 20 % each
-        return measure(predictor, item.raw, val, round(rows * 0.8))
+        return measure(predictor, item.raw, val, round(rows * 0.8), stride)
     values = generated(PHI[name], seed)
     write(folder / "series.csv", values[:TRAIN])
     predictor = train([*GENERATED, f"data.path={folder / 'series.csv'}"], seed, folder / "run")
-    return measure(predictor, History("", values[:, None]), TRAIN, TRAIN + FRESH)
+    return measure(predictor, History("", values[:, None]), TRAIN, TRAIN + FRESH, stride)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", default=["walk", "autoregression", "weather"])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--stride", type=int, default=5, help="rows between two origins")
     options = parser.parse_args()
     for name in options.names:
         found = []
         for seed in options.seeds:
             with tempfile.TemporaryDirectory() as folder:
-                found.append(case(name, seed, Path(folder)))
+                found.append(case(name, seed, Path(folder), options.stride))
         for title, place in (("along paths", 0), ("median fed back", 1)):
             blocks = list(zip(*(each[place] for each in found), strict=True))
             told = "; ".join(

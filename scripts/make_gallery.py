@@ -15,6 +15,7 @@ import argparse
 import json
 import re
 from pathlib import Path
+from textwrap import wrap
 from typing import Any, NamedTuple
 
 from rnntrain.comparing.records import RunRecord, read_runs
@@ -153,7 +154,8 @@ def _seen(name: str) -> list[str]:
     if told is None:
         return []
     changed = ", ".join(f"`{word}`" for word in told["changed"])
-    run = f"seed {told['seed']}, {told['steps']:,} steps" + (f" ({changed})" if changed else "")
+    run = f"seed {told['seed']}, {told['steps']:,} steps" + ("" if told["finished"] else ", at which it was stopped")
+    run += f" ({changed})" if changed else ""
     reached = f"; {told['metric']} {told['value']} in this run" if told["metric"] else ""
     if "text" in told:
         sample = ["    " + line for line in told["text"].splitlines()]
@@ -178,10 +180,10 @@ def take_pictures(folder: Path) -> list[Path]:
     taken: set[str] = set()
     for record in read_runs([folder]):
         name = str(record.config.get("run.group"))
-        if name not in names or name in taken or not record.finished:
+        if name not in names or name in taken:
             continue
         note = _note(record, name)
-        files = picture_files(record.path / "pictures")
+        files = picture_files(record.path / "pictures") if record.finished else []
         chosen = next((path for word in PREFERRED for path in files if word in path.stem), None)
         if chosen is not None and (data := _small(chosen)) is not None:
             note |= {"split": _split(chosen), "caption": caption_of(chosen.stem)}
@@ -200,13 +202,17 @@ def take_pictures(folder: Path) -> list[Path]:
 
 def _note(record: RunRecord, name: str) -> dict[str, Any]:
     """Return of which run a picture is: what it was told beside the recipe, and what it reached."""
-    words = [str(word) for word in read_start(RunDir(record.path)).get("command", [])]
+    start = read_start(RunDir(record.path))
+    commands = [start.get("command", []), *(each.get("command", []) for each in start.get("resumed", []))]
+    words = [str(word) for command in commands for word in command]
     usual = ("experiment=", "seed=", "run.", "threads=")
     changed = [word for word in words if "=" in word and not word.startswith((*usual, "-"))]
     known = results().get(name)
     metric = known.metric if known and known.metric in record.metrics else "val/loss"
-    value = number_text(record.metrics.get(metric), 3)
-    return {"seed": record.seed, "steps": record.summary["step"], "changed": changed, "metric": metric, "value": value}
+    losses = [value for _, value in record.curves.get("val/loss", [])]
+    value = record.metrics.get(metric, losses[-1] if metric == "val/loss" and losses else None)
+    note = {"seed": record.seed, "steps": record.summary.get("step", 0), "changed": changed}
+    return note | {"finished": record.finished, "metric": metric, "value": number_text(value, 3)}
 
 
 def _split(path: Path) -> str:
@@ -228,7 +234,9 @@ def _sample(record: RunRecord) -> str | None:
     shown = read_texts(RunDir(record.path).texts).get("sample")
     if not shown:
         return None
-    return "\n".join(shown[-1].text[:SAMPLE_CHARS].strip().splitlines()[:SAMPLE_LINES])
+    text = re.sub("\n{3,}", "\n\n", shown[-1].text[:SAMPLE_CHARS].strip())
+    lines = [part for line in text.splitlines() for part in wrap(line, 100) or [""]]
+    return "\n".join(lines[:SAMPLE_LINES])
 
 
 def main() -> None:

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 # Eight colours that stay apart in every common form of colour blindness (Okabe and Ito 2008).
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
 MOST_NAMED_CLASSES = 30  # beyond that, names and counts would cover each other
-LONGEST_UPRIGHT = 4  # characters of a name that stands upright below its column
+LONGEST_UPRIGHT = 5  # characters of a name that stands upright below its column
 STYLE: dict[Any, Any] = {
     "axes.prop_cycle": cycler(color=COLOURS),
     "axes.spines.right": False,
@@ -45,7 +45,8 @@ def pixels(figure: Figure) -> np.ndarray:
 
 def confusion_matrix(counts_CC: np.ndarray, names: Sequence[str]) -> Figure:
     """Draw how often each class (a row) was taken for each other (a column); shades are shares of a row."""
-    size = min(2.0 + 0.45 * len(names), 12.0)
+    longest = len(f"{int(counts_CC.max(initial=0)):,}")
+    size = min(2.0 + max(0.45, 0.09 * longest) * len(names), 12.0)
     figure = new_figure(size + 1.0, size)
     with matplotlib.rc_context({**STYLE, "axes.grid": False}):
         axes = figure.subplots()
