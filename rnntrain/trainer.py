@@ -329,8 +329,7 @@ class Trainer:
         self.guard.load_state_dict(saved["guard"])
         self.step, self.epoch, self.offset = saved["step"], saved["epoch"], saved["offset"]
         self.units_seen = saved["units_seen"]
-        self.best = Best(**saved["best"])
-        self.window = Window(saved["window"])
+        self.best, self.window = Best(**saved["best"]), Window(saved["window"])
         self._evaluated_at = saved["evaluated_at"]
         self.clock.before = saved["seconds"]
         self._batches = None

@@ -18,7 +18,7 @@ from rnntrain.runs.run import RunDir
 
 FORMAT = 2  # carries its own hash and that of the config; 1 had neither
 CONFIG_LIMIT_BYTES = 1 << 20
-INFO_LIMIT_BYTES = 16 << 20
+INFO_LIMIT_BYTES = 8 << 20  # a resume takes about three thousand
 KINDS = {"environment": dict, "bits_depend_on": dict, "data": dict, "resumed": list, "command": list}
 READINGS = 3  # of two files that a resume may be writing
 
@@ -136,6 +136,7 @@ def _read_start(run: RunDir, whole: bool) -> dict[str, Any]:
         if isinstance(info, dict) and ("sha256" in info or info.get("format", 1) != 1):
             fix = f"restore it, or, if the change is yours, take it as it is: rnntrain verify {_quoted(run)} --accept"
             if whole:
+                del info  # it is read anew, and two of them may be large
                 info = durable.unseal(data, run.info.name)
             if info.get("format") != FORMAT and whole:
                 fix = "upgrade rnntrain to use it"

@@ -134,6 +134,7 @@ def _read_csv(path: Path, content: bytes, digest: str) -> Table:
         raise UserError(f"{path}:{line}: is not UTF-8 (byte {content[error.start]:#04x}); save it as UTF-8") from error
     first = text.lstrip("\r\n").partition("\n")[0]
     delimiter = max(DELIMITERS, key=first.count)
+    bounded.check_columns(first.count(delimiter) + 1, f"{path}:1")  # before each takes memory
     lines_of_text = io.TextIOWrapper(io.BytesIO(content), "utf-8-sig", newline="")  # StringIO takes four bytes a sign
     reader = csv.reader(lines_of_text, delimiter=delimiter, skipinitialspace=True)
     rows, lines = [], []
