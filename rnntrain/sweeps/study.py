@@ -185,9 +185,10 @@ class Study:
         """Record the value of an evaluation, counted from 1; return whether the point is to be ended early."""
         with storage_errors(self.plan.settings.storage):
             trial = self.trial(number)
-            if evaluation in trial.intermediate_values:
+            if evaluation not in trial.intermediate_values:
+                self._storage.set_trial_intermediate_value(trial._trial_id, evaluation, value)
+            elif evaluation != trial.last_step:  # of the last one the run may have died before it was told
                 return False
-            self._storage.set_trial_intermediate_value(trial._trial_id, evaluation, value)
             return bool(self.study.pruner.prune(self.study, self.trial(number)))
 
     def remember(self, number: int, key: str, value: Any) -> None:

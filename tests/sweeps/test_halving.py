@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from rnntrain.sweeps.halving import Halving
+from rnntrain.sweeps.plan import make_plan
+from rnntrain.sweeps.study import Study
 
 
 class Sweep:
@@ -95,3 +98,23 @@ def test_points_of_all_brackets_are_compared_with_each_other() -> None:
 
 def test_successive_halving_has_one_bracket() -> None:
     assert {Halving(3).bracket(number) for number in range(50)} == {0}
+
+
+def test_a_verdict_that_did_not_reach_its_run_is_given_again(workspace: Path) -> None:
+    """As where the sweep was killed between an evaluation and the end of the run."""
+    words = [
+        "optimizer.lr=interval(0.1,1)",
+        "sweep.name=mine",
+        "sweep.metric=val/loss",
+        "sweep.pruner=successive_halving",
+    ]
+    plan = make_plan(words)
+    study = Study(plan, ["minimize"], 27)
+    for _ in range(2):
+        assert study.next(set()) is not None
+    assert not study.report(0, 1, 1.0)
+    assert [study.report(1, 1, 2.0) for _ in range(2)] == [True, True]
+    again = Study(plan, ["minimize"], 27)
+    assert again.report(1, 1, 2.0)
+    assert not again.report(1, 2, 2.0)
+    assert not again.report(1, 1, 2.0)
