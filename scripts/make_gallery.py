@@ -20,7 +20,8 @@ from typing import Any, NamedTuple
 from rnntrain.comparing.records import RunRecord, read_runs
 from rnntrain.reporting.html import number_text
 from rnntrain.reporting.pictures import caption_of, picture_files, small_png
-from rnntrain.runs.run import RunDir, read_start
+from rnntrain.runs.record import read_start
+from rnntrain.runs.run import RunDir
 from rnntrain.runs.shown_texts import read_texts
 
 ROOT = Path(__file__).resolve().parent.parent
