@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from commandline import TEXT, TINY
 
-from faults.hostile_runs import BUNDLES, RUNS, Change, mutated
+from faults.hostile_bundles import BUNDLES
+from faults.hostile_runs import RUNS, Change, mutated
 from faults.nursery import Ended, Nursery
 from faults.test_hostile import MOST_MEGABYTES, attacked
 from faults.tiers import tiers
