@@ -1,4 +1,4 @@
-"""Bundles that somebody sends along to be served, exported or asked: seals that lead out, weights and sizes that lie."""
+"""Bundles that somebody sends along to be served, exported or asked: seals that lead out, weights that lie."""
 
 from __future__ import annotations
 
