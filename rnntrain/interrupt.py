@@ -16,6 +16,17 @@ from rnntrain.errors import Interrupted
 # By SIGUSR1 or SIGUSR2 a cluster says that it will soon take the machine back.
 _NAMES = ("SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2")
 SIGNALS = tuple(getattr(signal, name) for name in _NAMES if hasattr(signal, name))
+_ENGINES = ("SLURM_JOB_ID", "TORCHELASTIC_RUN_ID")  # what they leave in the environment
+
+
+def is_repeated(number: int) -> bool:
+    """Say whether a signal that comes after the first says nothing new.
+
+    Slurm signals all processes of a job, and `srun` and `torchrun` pass on to theirs what they get themselves: a run is
+    told twice within milliseconds. Where one of them watches over the process it ends for good by SIGKILL, so that only
+    Ctrl-C is somebody who will not wait.
+    """
+    return number != signal.SIGINT and any(name in os.environ for name in _ENGINES)
 
 
 class StopRequests:
@@ -80,6 +91,8 @@ class StopRequests:
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         if self._received is not None:
+            if is_repeated(number):
+                return
             raise KeyboardInterrupt
         self._received = signal.Signals(number).name
         if self._last_words is not None:

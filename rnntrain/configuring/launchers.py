@@ -6,6 +6,7 @@ They are Hydra's launchers (`hydra/launcher=NAME`); none is needed to train.
 from __future__ import annotations
 
 import importlib.util
+import os
 import re
 import signal
 from collections.abc import Sequence
@@ -49,27 +50,51 @@ def _is_installed(package: str) -> bool:
         return False
 
 
-def put_back(error: Interrupted) -> None:
+def is_slurm(overrides: Sequence[str]) -> bool:
+    """Say whether the launcher that the overrides choose hands jobs to Slurm."""
+    return chosen(overrides) in ("submitit_slurm", "slurm")
+
+
+def put_back(error: Interrupted) -> str:
     """Let the engine that runs this job put it into its queue again, where the engine's own signal interrupted it.
 
-    The run has been saved by now. Does not return if the engine takes the job back: its process ends.
+    The run has been saved by now. Returns what is said of it if the engine does not take the job back; else does not
+    return: the process ends.
     """
+    if error.reason == "SIGTERM" and os.environ.get("SUBMITIT_EXECUTOR") == "slurm":
+        from rnntrain.configuring import slurm_jobs
+
+        slurm_jobs.leave_to_slurm()
+        return str(error)
     number = getattr(signal, error.reason or "", None)
     handler = None if number is None else signal.getsignal(number)
     if number is not None and callable(handler) and handler is not signal.default_int_handler:
-        handler(number, None)
+        try:
+            handler(number, None)
+        except Exception as refused:  # as of a job that has run into its time limit too often
+            return f"{error} ({_one_line(refused)})"
+    return str(error)
 
 
-def explained(error: Exception, overrides: Sequence[str]) -> Exception:
+def explained(error: Exception, overrides: Sequence[str], vanished: str | None = None) -> Exception:
     """Return one line in place of what an engine raises where a job has vanished, or none can be started.
 
     What jobs themselves find wrong comes as a `UserError`, and stays as it is.
+
+    Args:
+        vanished: which jobs have, where that is known.
     """
     name = chosen(overrides)
     if name is None or isinstance(error, UserError):
         return error
-    text = re.sub(r"\s+", " ", str(error)).strip()
+    what = f"a job has vanished, or could not be started: {type(error).__name__}: {_one_line(error)}"
+    if vanished is not None and (place := re.search(r"with path (.*)_result\.pkl", str(error))):
+        what = f"{vanished}, the first of them without a result; what it printed: {place[1]}_log.err"
     return UserError(
-        f"hydra/launcher={name}: a job has vanished, or could not be started: {type(error).__name__}: {text[:300]}; "
+        f"hydra/launcher={name}: {what}; "
         "the runs that have finished stand, and `rnntrain resume RUN` goes on with one that was broken off"
     )
+
+
+def _one_line(error: BaseException) -> str:
+    return re.sub(r"\s+", " ", str(error)).strip()[:300]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,7 +42,9 @@ def multirun(overrides: Sequence[str], config_dir: Path | None, config_name: str
         )
     launchers.check_installed(overrides)
     prepared = prepare_overrides(overrides, config_dir, config_name, sweep=True)
-    root = _check_ahead(prepared, config_dir, config_name)
+    combinations = _combinations(prepared)
+    root = _check_ahead(combinations, config_dir, config_name)
+    vanished = _watched_jobs(overrides, combinations, _varied(prepared))
     everything = [*_settings(root, prepared), *prepared]
     with configs.mistakes_as_user_errors():
         with hydra_for(None) as hydra:
@@ -57,8 +59,19 @@ def multirun(overrides: Sequence[str], config_dir: Path | None, config_name: str
             except OSError as error:
                 raise UserError(f"{error.filename}: {error.strerror}; set run.root to a folder of yours") from error
             except Exception as error:
-                raise launchers.explained(error, overrides) from error
+                raise launchers.explained(error, overrides, vanished()) from error
     return DONE
+
+
+def _watched_jobs(
+    overrides: Sequence[str], combinations: Sequence[Sequence[str]], varied: Sequence[str]
+) -> Callable[[], str | None]:
+    """Look after the jobs of the multirun where Slurm runs them; return what says which have vanished."""
+    if not launchers.is_slurm(overrides):
+        return lambda: None
+    from rnntrain.configuring import slurm_jobs
+
+    return slurm_jobs.look_after([_own_part(each, varied) for each in combinations]).vanished
 
 
 def _settings(root: str, given: Sequence[str]) -> list[str]:
@@ -75,10 +88,10 @@ def _settings(root: str, given: Sequence[str]) -> list[str]:
     return [f"{key}={value}" for key, value in settings.items() if key not in chosen]
 
 
-def _check_ahead(prepared: Sequence[str], config_dir: Path | None, config_name: str) -> str:
+def _check_ahead(combinations: Sequence[list[str]], config_dir: Path | None, config_name: str) -> str:
     """Check all combinations; return the folder of their runs."""
     root, places = "outputs", set()
-    for combination in _combinations(prepared)[:CHECKED_AHEAD]:
+    for combination in combinations[:CHECKED_AHEAD]:
         run = configs.check(configs.compose(combination, config_dir, config_name)).run
         root = run.root
         place = run.dir or (run.name and f"{run.root}/{run.group}/{run.name}")
@@ -162,6 +175,11 @@ def _varied(overrides: Sequence[str]) -> tuple[str, ...]:
     return tuple(str(override.key_or_group) for override in parsed if override.is_sweep_override())
 
 
+def _own_part(overrides: Sequence[str], varied: Sequence[str]) -> str:
+    """Return what tells a run from the others of its multirun, as it was typed."""
+    return " ".join(word for each in overrides if (word := each.lstrip("+")).partition("=")[0] in varied)
+
+
 def _job(composed: Any, quiet: bool, varied: tuple[str, ...], started_by: int) -> None:
     """Train one combination; in a process of its own where the launcher makes one.
 
@@ -187,11 +205,10 @@ def _job(composed: Any, quiet: bool, varied: tuple[str, ...], started_by: int) -
     except Exception as error:
         if os.getpid() == started_by:
             raise _Ended(error) from error
-        if isinstance(error, Interrupted):
-            launchers.put_back(error)
+        said = launchers.put_back(error) if isinstance(error, Interrupted) else str(error)
         # Elsewhere the other jobs go on. What comes back must be an exception that can be sent, of one line.
-        own_part = [word for each in overrides if (word := each.lstrip("+")).partition("=")[0] in varied]
-        line = f"the run with {' '.join(own_part)}: {error}" if own_part else str(error)
+        own_part = _own_part(overrides, varied)
+        line = f"the run with {own_part}: {said}" if own_part else said
         print(f"rnntrain: error: {line}", file=sys.stderr, flush=True)
         raise UserError(line) from None
     print("\n".join(["", *trained.summary.lines(str(trained.run.path))]))

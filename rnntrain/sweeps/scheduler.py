@@ -210,7 +210,8 @@ class Scheduler:
             run.read(self.metrics)
             if run.state == "waiting":
                 run.state, run.error = "failed", "ended without a summary"
-        elif outcome.status != "interrupted" or not run.told_to_stop:
+        # A cluster signals all processes of its job, so that runs may have saved before the sweep has told them to.
+        elif outcome.status != "interrupted" or not (run.told_to_stop or self.is_stopping):
             self._judge(run, outcome)
         run.told_to_stop = False
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from rnntrain.comparing.groups import larger_is_better
 from rnntrain.errors import Interrupted, UserError, closest
+from rnntrain.interrupt import SIGNALS, is_repeated
 from rnntrain.processes.alone import environment_of_one
 from rnntrain.sweeps.plan import Plan
 from rnntrain.sweeps.probe import Findings, probe
@@ -104,15 +105,16 @@ def _opening(plan: Plan, study: Study, slots: Slots) -> str:
 @contextmanager
 def _stopping_on_signals(scheduler: Scheduler, view: View) -> Iterator[None]:
     """Let the first signal save and stop all runs, and the second end them at once."""
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
     def receive(number: int, frame: FrameType | None) -> None:
         if scheduler.is_stopping:
+            if is_repeated(number):
+                return
             raise KeyboardInterrupt
         scheduler.stop(signal.Signals(number).name)
         os.write(2, b"\nStopping: all runs save; once more stops at once.\n")
 
-    previous = {number: signal.signal(number, receive) for number in numbers}
+    previous = {number: signal.signal(number, receive) for number in SIGNALS}
     try:
         yield
     finally:
