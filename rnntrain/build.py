@@ -19,6 +19,7 @@ from rnntrain.models.sequence import SequenceModel
 from rnntrain.native import library
 from rnntrain.parameter_groups import parameter_groups
 from rnntrain.processes import distributed
+from rnntrain.processes.joining import local_device
 from rnntrain.settings import ByKind, GroupSettings
 from rnntrain.tasks.base import Task
 from rnntrain.trainer import Trainer
@@ -57,7 +58,7 @@ def build(config: Config, *, codec: Codec | None = None, watcher: Watcher | None
     threads = set_threads(config.top.threads)
     library.choose(config.top.kernels)
     keep_freed_memory()
-    device = choose_device(distributed.local_device(config.device), config.top.precision)
+    device = choose_device(local_device(config.device), config.top.precision)
     data: DataSet = config.data.build()
     data.load(codec)
     if config.trainer.overfit_batches is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
@@ -25,6 +26,7 @@ from rnntrain.optim import load_weights
 from rnntrain.out_of_memory import OutOfMemory, memory_explained
 from rnntrain.processes import distributed
 from rnntrain.processes.following import follow
+from rnntrain.processes.joining import joined
 from rnntrain.runs.contained import check_contained
 from rnntrain.runs.job import run_of_this_job
 from rnntrain.runs.metrics_file import truncate_after_step
@@ -83,7 +85,7 @@ def train(config: Config, *, quiet: bool = False, stop: StopRequests | None = No
         UserError: for what the user can mend.
         Interrupted: after a signal; the run has been saved.
     """
-    with distributed.joined(lambda: config.device):
+    with joined(lambda: config.device):
         before = distributed.from_first(lambda: _begun_before(config))
         if before is not None:
             return _resume(RunDir(Path(before)), (), quiet=quiet, strict=False, stop=stop)
@@ -93,6 +95,7 @@ def train(config: Config, *, quiet: bool = False, stop: StopRequests | None = No
                 experiment.threads = fastest_threads(experiment.trainer, config.top.precision)
         distributed.check_alike({"config": config.plain, "data": experiment.data.fingerprint()})
         run = RunDir(Path(distributed.from_first(lambda: str(_new_run(experiment).path))))
+        _check_seen(run)
         with _written_by_first(run):
             distributed.from_first(lambda: _note_start(run, experiment))
             return _run_to_end(experiment, run, resumed_at=None, quiet=quiet, stop=stop)
@@ -114,6 +117,16 @@ def _new_run(experiment: Experiment) -> RunDir:
         settings.name,
         None if settings.dir is None else Path(settings.dir),
     )
+
+
+def _check_seen(run: RunDir) -> None:
+    """Check that the processes on other machines see the new run, without which they could not go on with it."""
+    try:
+        distributed.check_seen(run.path)
+    except UserError:
+        with suppress(OSError):  # it is empty
+            os.rmdir(run.path)
+        raise
 
 
 def _note_start(run: RunDir, experiment: Experiment) -> None:
@@ -145,10 +158,14 @@ def resume(
         UserError: if there is no such run, it is being written, or an override would make it another run.
         Interrupted: after a signal; the run has been saved.
     """
+    with joined(lambda: _contained_config(_opened(path), overrides).device):
+        return _resume(_opened(path), overrides, quiet=quiet, strict=strict, stop=stop)
+
+
+def _opened(path: Path) -> RunDir:
     run = open_run(path)
     refuse_bundle(run.path)
-    with distributed.joined(lambda: _contained_config(run, overrides).device):
-        return _resume(run, overrides, quiet=quiet, strict=strict, stop=stop)
+    return run
 
 
 def _contained_config(run: RunDir, overrides: Sequence[str]) -> Config:
@@ -157,6 +174,7 @@ def _contained_config(run: RunDir, overrides: Sequence[str]) -> Config:
 
 
 def _resume(run: RunDir, overrides: Sequence[str], *, quiet: bool, strict: bool, stop: StopRequests | None) -> Trained:
+    distributed.check_seen(run.path)
     with _written_by_first(run):
         checkpoint = distributed.from_first(lambda: _newest(run))
         config = as_it_began(run, _contained_config(run, overrides))

@@ -102,7 +102,7 @@ def work(folder: Path, hidden_size: int, num_layers: int) -> None:
     words = [f"model.hidden_size={hidden_size}", f"model.num_layers={num_layers}", "data.batch_size=64"]
     words += ["data.bptt=128", "trainer.max_steps=1000", "device=cpu", "threads=1"]
     config = configs.check(configs.compose(words))
-    with distributed.joined(lambda: config.device):
+    with joined(lambda: config.device):
         experiment = build(config)
         experiment.model.train()
         turn = 0

@@ -11,6 +11,7 @@ from __future__ import annotations
 import getpass
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -52,6 +53,7 @@ SchedulerParameters=sched_interval=1
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 KillWait=20
+MinJobAge=86400
 MpiDefault=none
 NodeName=n1 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[1]} CPUs=4 RealMemory=64000
 NodeName=n2 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[2]} CPUs=4 RealMemory=64000
@@ -148,7 +150,7 @@ class Slurm:
         self._daemons.pop(node).kill()
         for process in self._steps(node):
             with suppress(ProcessLookupError):
-                os.kill(process, 9)
+                os.kill(process, signal.SIGKILL)
 
     def restart_node(self, node: str) -> None:
         self._start_node(node)
@@ -156,15 +158,20 @@ class Slurm:
         self._wait_for_nodes()
 
     def _steps(self, node: str) -> list[int]:
-        found = []
+        """Return the processes of jobs on a node; first those that would tell Slurm of the end of the others."""
+        keepers, found = [], []
         for folder in Path("/proc").iterdir():
             with suppress(OSError):
-                if folder.name.isdecimal() and folder.name != str(os.getpid()):
-                    variables = (folder / "environ").read_bytes().split(b"\0")
-                    own = f"SLURM_CONF={self.folder / 'slurm.conf'}".encode() in variables
-                    if own and f"SLURMD_NODENAME={node}".encode() in variables:
-                        found.append(int(folder.name))
-        return found
+                if not folder.name.isdecimal() or folder.name == str(os.getpid()):
+                    continue
+                variables = (folder / "environ").read_bytes().split(b"\0")
+                own = f"SLURM_CONF={self.folder / 'slurm.conf'}".encode() in variables
+                if own and f"SLURMD_NODENAME={node}".encode() in variables:
+                    found.append(int(folder.name))
+                    parent = (folder / "stat").read_text().rpartition(")")[2].split()[1]
+                    if os.readlink(f"/proc/{parent}/exe").endswith("slurmstepd"):
+                        keepers.append(int(parent))
+        return [*keepers, *found]
 
     # -- its daemons ---
 
@@ -179,7 +186,7 @@ class Slurm:
         files = {"key-file": "key", "socket": "socket", "pid-file": "pid", "log-file": "log", "seed-file": "seed"}
         options = [f"--{option}={self.folder}/munge.{ending}" for option, ending in files.items()]
         self._daemon("munged", "--foreground", *options)
-        wait_for((self.folder / "munge.socket").exists, "munged", SOON_SECONDS)
+        self._wait_for_daemon("munged", (self.folder / "munge.socket").exists)
         ports = free_ports(4)
         storage = "accounting_storage/none"
         if self._accounts:
@@ -199,7 +206,7 @@ class Slurm:
 
     def _wait_for_nodes(self) -> None:
         command = ["sinfo", "--noheader", "--Node", "--partition=low", "--format=%T"]
-        wait_for(lambda: self.ask(*command, check=False).split() == ["idle"] * 2, "the nodes", SOON_SECONDS)
+        self._wait_for_daemon("slurmctld", lambda: self.ask(*command, check=False).split() == ["idle"] * 2)
 
     def _start_accounts(self, port: int) -> None:
         data, user = self.folder / "database", getpass.getuser()
@@ -207,7 +214,7 @@ class Slurm:
         self.ask("mariadb-install-db", *common, "--auth-root-authentication-method=normal", "--skip-test-db")
         socket_path = self.folder / "database.socket"
         self._daemon("mariadbd", *common, f"--socket={socket_path}", "--skip-networking")
-        wait_for(socket_path.exists, "mariadbd", SOON_SECONDS)
+        self._wait_for_daemon("mariadbd", socket_path.exists)
         grant = f"CREATE USER IF NOT EXISTS '{user}'@'localhost'; GRANT ALL ON *.* TO '{user}'@'localhost';"
         self.ask("mariadb", "--no-defaults", "-uroot", f"--socket={socket_path}", "-e", grant)
         config = self.folder / "slurmdbd.conf"
@@ -215,7 +222,7 @@ class Slurm:
         config.chmod(0o600)
         self.environment["MYSQL_UNIX_PORT"] = str(socket_path)
         self._daemon("slurmdbd", "-D")
-        wait_for(lambda: _listens(port), "slurmdbd", SOON_SECONDS)
+        self._wait_for_daemon("slurmdbd", lambda: _listens(port))
 
     def _daemon(self, program: str, *options: str, name: str | None = None) -> None:
         path = _program(program)
@@ -226,6 +233,11 @@ class Slurm:
                 [path, *options], env=self.environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output
             )
 
+    def _wait_for_daemon(self, name: str, answers: Callable[[], bool]) -> None:
+        wait_for(lambda: answers() or self._daemons[name].poll() is not None, name, SOON_SECONDS)
+        last = (self.folder / f"{name}.out").read_text(errors="replace").strip().splitlines()[-1:]
+        assert self._daemons[name].poll() is None, f"{name} has ended: {''.join(last)}"
+
     def _end(self) -> None:
         if "slurmctld" in self._daemons:
             self.ask("scancel", f"--user={getpass.getuser()}", check=False)
@@ -234,7 +246,7 @@ class Slurm:
         for node in NODES:
             for process in self._steps(node):
                 with suppress(ProcessLookupError):
-                    os.kill(process, 9)
+                    os.kill(process, signal.SIGKILL)
         for daemon in reversed(self._daemons.values()):
             daemon.terminate()
             try:

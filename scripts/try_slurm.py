@@ -13,186 +13,261 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from one_machine_slurm import Slurm, free_ports, missing, wait_for
+from runs_in_slurm import Place, losses, resumed, same, status
 
-REPOSITORY = Path(__file__).resolve().parent.parent
-STEPS = 8000
-TINY = [
-    "data=text",
-    "data.path=tiny.txt",
-    "data.batch_size=4",
-    "data.bptt=8",
-    "model.hidden_size=8",
-    "model.num_layers=2",
-    "model.dropout=0.1",
-    "task.sample_length=0",
-    "device=cpu",
-    "threads=1",
-    "trainer.log_every_steps=100",
-    f"trainer.eval_every_steps={STEPS // 4}",
-    f"trainer.checkpoint_every_steps={STEPS // 2}",
-]
-SCRIPT = """\
-#!/bin/bash
-#SBATCH --requeue --open-mode=append --output={output}
-srun {rnntrain} {words}
-code=$?
-[ $code -eq 75 ] && scontrol requeue $SLURM_JOB_ID   # 75: interrupted, and saved
-exit $code
-"""
+# That of docs/cluster.md, for one process on each of two nodes.
 TORCHRUN = """\
 #!/bin/bash
-#SBATCH --nodes=2 --ntasks-per-node=1 --requeue --open-mode=append --output={output} --signal=B:USR1@{before}
-stop() {{ scancel --signal=TERM $SLURM_JOB_ID.0; wait $step; scontrol requeue $SLURM_JOB_ID; exit 75; }}
+#SBATCH --nodes=2 --ntasks-per-node=1 --requeue --open-mode=append --output={output}
+stop() {{ scancel --signal=TERM $SLURM_JOB_ID.0; wait $step; scontrol requeue $SLURM_JOB_ID; }}
 trap stop USR1
 srun torchrun --nnodes $SLURM_NNODES --nproc-per-node 1 --rdzv-backend c10d --rdzv-endpoint 127.0.0.1:{port} \\
-  --rdzv-id $SLURM_JOB_ID -m rnntrain {words} & step=$!
+  --rdzv-id $SLURM_JOB_ID -m {words} & step=$!
 wait $step
 """
 
 
-class Place:
-    """A folder with runs, and the cluster that makes them."""
+def array(place: Place) -> str:
+    """`train -m hydra/launcher=slurm seed=0,1,2`"""
+    with place.launched("array", "seed=0,1,2", "trainer.max_steps=400") as process:
+        output = process.communicate()[0]
+    assert process.returncode == 0, output
+    runs = [file.parent for file in place.runs("array")]
+    assert [status(run) for run in runs] == ["finished"] * 3
+    jobs = {json.loads((run / "run.json").read_text())["environment"]["job"]["slurm"] for run in runs}
+    assert len(jobs) == 3
+    return "3 jobs of an array, 3 runs finished, exit code 0"
 
-    def __init__(self, folder: Path, slurm: Slurm) -> None:
-        self.folder, self.slurm = folder, slurm
-        folder.mkdir()
-        text = "the sea was a grey line, and so we went on: the line, the sea.\n" * 60
-        (folder / "tiny.txt").write_text(text, encoding="utf-8")
-        path = os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH")]))
-        bin_folder = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        slurm.environment |= {"PYTHONPATH": path, "PATH": bin_folder, "OMP_NUM_THREADS": "1"}
-        self._seconds = 0.0  # of a whole run
 
-    # -- runs ---
+# -- a script for sbatch, as the guide has it ---
 
-    def words(self, group: str, *more: str, steps: int = STEPS) -> list[str]:
-        """Return what is typed after `rnntrain train`."""
-        runs = [f"trainer.max_steps={steps}", f"run.root={self.folder}/outputs", f"run.group={group}"]
-        return [*TINY, *runs, *more]
 
-    def script(self, group: str, *more: str, template: str = SCRIPT, verb: str = "train", **values: Any) -> str:
-        words = " ".join(f"'{word}'" for word in self.words(group, *more))
-        rnntrain = f"{sys.executable} -m rnntrain"
-        output = self.folder / f"{group}.log"
-        return template.format(output=output, rnntrain=rnntrain, words=f"{verb} {words}", **values)
+def _script(place: Place, group: str, partition: str, interrupt: Callable[[str], object], *options: str) -> str:
+    place.whole()
+    job = place.submit(place.script(group, "seed=1"), f"--partition={partition}", "--nodelist=n1", *options)
+    place.wait_until_it_trains(group)
+    interrupt(job)
+    assert place.slurm.wait_for_end(job) == "COMPLETED", place.log(group)
+    return same(place.run(group), place.whole())
 
-    def submit(self, script: str, *options: str) -> str:
-        return self.slurm.submit(script, f"--chdir={self.folder}", "--cpus-per-task=1", *options)
 
-    def whole(self, *more: str, processes: int = 1, steps: int = STEPS) -> Path:
-        """Return a run by hand that never stopped."""
-        name = "-".join(["whole", str(processes), str(steps), *(each.replace("=", "-") for each in more)])
-        path = self.folder / "outputs" / "by-hand" / name
-        if not path.exists():
-            started = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(processes)]
-            command = [*(started if processes > 1 else [sys.executable]), "-m", "rnntrain", "train"]
-            words = self.words("by-hand", f"run.name={name}", "seed=1", *more, steps=steps)
+def requeue(place: Place) -> str:
+    """sbatch script, `scontrol requeue`"""
+    return _script(place, "requeue", "low", lambda job: place.slurm.ask("scontrol", "requeue", job))
+
+
+def preempted(place: Place) -> str:
+    """sbatch script, preempted by a higher partition"""
+    return _script(place, "preempted", "low", lambda job: place.slurm.preempt("n1"))
+
+
+def grace(place: Place) -> str:
+    """sbatch script, preempted with 30 s of grace"""
+    return _script(place, "grace", "grace", lambda job: place.slurm.preempt("n1"))
+
+
+def dead_node(place: Place) -> str:
+    """sbatch script, its node dies (slurmd and all it started)"""
+
+    def kill(job: str) -> None:
+        checkpoints = place.run("dead_node") / "checkpoints"
+        wait_for(lambda: any(checkpoints.glob("step-*")), "a checkpoint")
+        place.slurm.kill_node("n1")
+        wait_for(lambda: place.slurm.field(job, "Restarts") == "1", "Slurm to see that the node is dead")
+        place.slurm.restart_node("n1")
+
+    return _script(place, "dead_node", "low", kill, "--requeue")
+
+
+def cancelled(place: Place) -> str:
+    """sbatch script, `scancel`"""
+    job = place.submit(place.script("cancelled", "seed=1"), "--partition=low")
+    place.wait_until_it_trains("cancelled")
+    place.slurm.ask("scancel", job)
+    assert place.slurm.wait_for_end(job) == "CANCELLED"
+    run = place.run("cancelled")
+    assert status(run) == "interrupted"
+    place.call(sys.executable, "-m", "rnntrain", "resume", str(run))
+    return f"stays cancelled, its run is saved; by `rnntrain resume`: {same(run, place.whole())}"
+
+
+def time_limit(place: Place) -> str:
+    """sbatch script and launcher, `--signal=USR1@55` and `signal_delay_s=55` before the limit of a minute"""
+    steps = place.steps_of(seconds=90)
+    words = ["seed=1", f"trainer.max_steps={steps}"]
+    limit = ["hydra.launcher.timeout_min=1", "hydra.launcher.signal_delay_s=55", "hydra.launcher.partition=low"]
+    with place.launched("limit-launched", *words, *limit) as process:
+        job = place.submit(place.script("limit", *words), "--partition=low", "--time=1", "--signal=USR1@55")
+        output = process.communicate()[0]
+    assert process.returncode == 0, output
+    assert place.slurm.wait_for_end(job) == "COMPLETED", place.log("limit")
+    whole = place.whole(steps=steps)
+    return f"script: {same(place.run('limit'), whole)}; launcher: {same(place.run('limit-launched'), whole)}"
+
+
+# -- jobs of the launcher ---
+
+
+def _launched(place: Place, group: str, partition: str, interrupt: Callable[[str], object]) -> str:
+    place.whole()
+    with place.launched(group, "seed=1", f"hydra.launcher.partition={partition}") as process:
+        place.wait_until_it_trains(group)
+        interrupt(place.slurm.ask("squeue", "--noheader", "--format=%A", "--name=rnntrain"))
+        output = process.communicate()[0]
+    assert process.returncode == 0, output
+    return same(place.run(group), place.whole())
+
+
+def launcher_requeue(place: Place) -> str:
+    """`hydra/launcher=slurm`, `scontrol requeue`"""
+    return _launched(place, "l-requeue", "low", lambda job: place.slurm.ask("scontrol", "requeue", job))
+
+
+def launcher_preempted(place: Place) -> str:
+    """`hydra/launcher=slurm`, preempted by a higher partition"""
+    return _launched(place, "l-preempted", "low", lambda job: place.slurm.preempt(place.slurm.field(job, "NodeList")))
+
+
+def launcher_grace(place: Place) -> str:
+    """`hydra/launcher=slurm`, preempted with 30 s of grace"""
+    return _launched(place, "l-grace", "grace", lambda job: place.slurm.preempt(place.slurm.field(job, "NodeList")))
+
+
+def launcher_cancelled(place: Place) -> str:
+    """`hydra/launcher=slurm seed=1,2`, `scancel` of one job"""
+    with place.launched("l-cancelled", "seed=1,2") as process:
+        place.wait_until_it_trains("l-cancelled", 2)
+        [job] = {line.partition("_")[0] for line in place.slurm.ask("squeue", "-h", "-o", "%F").split()}
+        place.slurm.ask("scancel", f"{job}_0")
+        output = process.communicate()[0]
+    line = output.rstrip().splitlines()[-1]
+    assert process.returncode == 2, output
+    assert line.startswith(f"rnntrain: error: hydra/launcher=slurm: job {job}_0 (seed=1) has ended as CANCELLED"), line
+    states = sorted(status(file.parent) for file in place.runs("l-cancelled"))
+    assert states == ["finished", "interrupted"], states
+    return f"exit code 2 after the other has finished; the line: `{line.replace(str(place.folder), '…')}`"
+
+
+# -- several processes ---
+
+
+def torchrun(place: Place) -> str:
+    """`srun torchrun` on two nodes"""
+    return _torchrun(place, "torchrun", None)
+
+
+def torchrun_requeue(place: Place) -> str:
+    """`srun torchrun` on two nodes, `scontrol requeue`"""
+    return _torchrun(place, "t-requeue", lambda job: place.slurm.ask("scontrol", "requeue", job))
+
+
+def torchrun_time_limit(place: Place) -> str:
+    """`srun torchrun` on two nodes, the script's own signal (`--signal=B:USR1@…`)"""
+    return _torchrun(place, "t-limit", lambda job: place.slurm.ask("scancel", "--batch", "--signal=USR1", job))
+
+
+def _torchrun(place: Place, group: str, interrupt: Callable[[str], object] | None) -> str:
+    whole = place.whole(processes=2)
+    script = place.script(group, "seed=1", template=TORCHRUN, port=free_ports(1)[0])
+    job = place.submit(script, "--partition=low")
+    if interrupt is not None:
+        place.wait_until_it_trains(group)
+        interrupt(job)
+    assert place.slurm.wait_for_end(job) == "COMPLETED", place.log(group)
+    run = place.run(group)
+    if interrupt is not None:
+        return same(run, whole)
+    assert losses(run) == losses(whole)
+    assert status(run) == "finished"
+    return "one run, written once, with the losses of two processes by hand"
+
+
+# -- sweeps ---
+
+SWEEP = ["optimizer.lr=choice(0.001,0.002,0.003,0.004)", "sweep.sampler=grid", "sweep.trials=4", "sweep.workers=1"]
+
+
+def sweep_workers(place: Place) -> str:
+    """`rnntrain sweep` as three jobs on one study"""
+    words = [*SWEEP, "sweep.name=three", "trainer.max_steps=2000"]
+    script = place.script("three", *words, verb="sweep")
+    jobs = [place.submit(script, "--partition=low", f"--nodelist=n{1 + number % 2}") for number in range(3)]
+    assert {place.slurm.wait_for_end(job) for job in jobs} == {"COMPLETED"}, place.log("three")
+    runs = place.sweep_runs("three")
+    assert [status(run) for run in runs] == ["finished"] * 4
+    assert not any(resumed(run) for run in runs)
+    by = {json.loads((run / "run.json").read_text())["environment"]["job"]["slurm"] for run in runs}
+    assert len(by) > 1, "one job did it all"
+    return f"4 points, 4 runs, none twice, by {len(by)} jobs"
+
+
+def sweep_preempted(place: Place) -> str:
+    """`rnntrain sweep` as one job, preempted by a higher partition"""
+    words = ["optimizer.lr=choice(0.002,0.004)", "sweep.sampler=grid", "sweep.trials=2", "sweep.workers=1", "seed=1"]
+    script = place.script("sweep", *words, "sweep.name=taken", verb="sweep")
+    job = place.submit(script, "--partition=low", "--nodelist=n1")
+    wait_for(lambda: any(losses(run) for run in place.sweep_runs("taken")), "steps of the sweep")
+    place.slurm.preempt("n1")
+    assert place.slurm.wait_for_end(job) == "COMPLETED", place.log("sweep")
+    runs = place.sweep_runs("taken")
+    assert [status(run) for run in runs] == ["finished"] * 2
+    [broken_off] = [run for run in runs if resumed(run)]
+    rate = place.config(broken_off)["optimizer"]["lr"]
+    return f"2 points, 2 runs; the one under way {same(broken_off, place.whole(f'optimizer.lr={rate}'))}"
+
+
+CHECKS = (
+    array,
+    requeue,
+    preempted,
+    grace,
+    cancelled,
+    dead_node,
+    launcher_requeue,
+    launcher_preempted,
+    launcher_grace,
+    launcher_cancelled,
+    time_limit,
+    torchrun,
+    torchrun_requeue,
+    torchrun_time_limit,
+    sweep_workers,
+    sweep_preempted,
+)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    names = {check.__name__: check for check in CHECKS}
+    parser.add_argument("checks", nargs="*", metavar="CHECK", help=f"of {', '.join(names)}; all if left out")
+    parser.add_argument("--accounts", action="store_true", help="keep accounts, in a database of its own")
+    options = parser.parse_args()
+    unknown = [name for name in options.checks if name not in names]
+    if unknown:
+        parser.error(f"{unknown[0]}: no such check; there are {', '.join(names)}")
+    if lacking := missing():
+        parser.error(f"{', '.join(lacking)}: not installed; run: apt-get install slurm-wlm munge")
+    rows, failed = [], False
+    with tempfile.TemporaryDirectory() as folder, Slurm(Path(folder), options.accounts) as slurm:
+        place = Place(Path(folder) / "work", slurm)
+        for name in options.checks or names:
             began = time.monotonic()
-            self.call(*command, *words)
-            self._seconds = max(self._seconds, time.monotonic() - began)
-        return path
-
-    def call(self, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(command, cwd=self.folder, env=self.slurm.environment, capture_output=True, text=True)
-        assert not check or done.returncode == 0, f"{' '.join(command)}\n{done.stdout}\n{done.stderr}"
-        return done
-
-    @contextmanager
-    def launched(self, group: str, *more: str) -> Iterator[subprocess.Popen[str]]:
-        """Start a multirun whose jobs Slurm runs."""
-        engine = ["-m", "hydra/launcher=slurm", "hydra.launcher.cpus_per_task=1", "hydra.launcher.mem_gb=1"]
-        command = [sys.executable, "-m", "rnntrain", "train", *engine, *self.words(group, *more)]
-        pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-        with subprocess.Popen(command, cwd=self.folder, env=self.slurm.environment, **pipes) as process:
             try:
-                yield process
-            finally:
-                process.kill()
-
-    def runs(self, group: str) -> list[Path]:
-        return sorted((self.folder / "outputs" / group).glob("*/run.json"))
-
-    def run(self, group: str) -> Path:
-        """Return the one run of a group."""
-        found = self.runs(group)
-        assert len(found) == 1, f"{len(found)} runs in {group}"
-        return found[0].parent
-
-    def wait_until_it_trains(self, group: str, number: int = 1) -> None:
-        """Wait until so many runs of a group have logged some steps."""
-
-        def trained() -> bool:
-            logged = (self.folder / "outputs" / group).glob("*/metrics.jsonl")
-            return sum(b'"step": 200' in path.read_bytes() for path in logged) >= number
-
-        wait_for(trained, f"steps of {group}")
-
-    def log(self, group: str) -> str:
-        return (self.folder / f"{group}.log").read_text(errors="replace")
+                found = names[name](place)
+            except AssertionError as error:
+                failed, found = True, f"**fails**: {error}"
+            rows.append(f"| {names[name].__doc__} | {found} |")
+            print(f"{name}: {found} ({time.monotonic() - began:.0f} s)", flush=True)
+    print("\n| what | measured |\n|---|---|", *rows, sep="\n")
+    return int(failed)
 
 
-# -- what a run has come to ---
-
-
-def resumed(run: Path) -> list[int]:
-    """Return the steps at which a run has gone on."""
-    return [each["step"] for each in json.loads((run / "run.json").read_text()).get("resumed", [])]
-
-
-def status(run: Path) -> str:
-    return json.loads((run / "summary.json").read_text())["status"]
-
-
-def same(run: Path, whole: Path) -> str:
-    """Check that a run that was interrupted is the one that never stopped, to the bit; return where it went on."""
-    assert status(run) == "finished", status(run)
-    steps = resumed(run)
-    assert steps, f"{run}: was never interrupted"
-    found = different(tree(run), tree(whole))
-    assert not found, f"{run}: differs in {found[:3]}"
-    ours, theirs = losses(run), losses(whole)
-    assert ours == theirs, f"{run}: other losses at steps {[step for step in theirs if ours.get(step) != theirs[step]][:3]}"
-    return f"went on at step {', '.join(f'{step:,}' for step in steps)} of {max(theirs):,}, in its own run, to the bit"
-
-
-def tree(run: Path) -> dict[str, Any]:
-    """Return the last checkpoint, without what tells of time."""
-    from rnntrain.checkpoints.checkpoint import latest_valid, load_checkpoint
-
-    found = load_checkpoint(latest_valid(run / "checkpoints"))
-    del found["trainer"]["seconds"]
-    return found
-
-
-def different(a: Any, b: Any, place: str = "") -> list[str]:
-    """Return the places where two trees differ."""
-    import torch
-
-    if isinstance(a, torch.Tensor):
-        return [] if torch.equal(a.view(torch.uint8), b.view(torch.uint8)) else [place]
-    if isinstance(a, (list, tuple)) and len(a) == len(b):
-        a, b = dict(enumerate(a)), dict(enumerate(b))
-    if isinstance(a, dict):
-        keys = [str(key) for key in a.keys() ^ b.keys()]
-        return keys or [line for key in a for line in different(a[key], b[key], f"{place}.{key}")]
-    return [] if a == b else [place]
-
-
-def losses(run: Path) -> dict[int, dict[str, float]]:
-    """Return what was logged of training and validation, by step."""
-    found: dict[int, dict[str, float]] = {}
-    for line in map(json.loads, (run / "metrics.jsonl").read_text().splitlines()):
-        values = {name: value for name, value in line.items() if name.startswith(("train/", "val/"))}
-        found.setdefault(line["step"], {}).update(values)
-    return found
+if __name__ == "__main__":
+    sys.exit(main())

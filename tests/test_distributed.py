@@ -118,6 +118,52 @@ def test_processes_must_have_the_same_data(together: Together) -> None:
     assert together.call("differ", [1, 1]) == ["none", "none"]
 
 
+def test_all_processes_must_see_the_run(tmp_path: Path, together: Together) -> None:
+    missing = str(tmp_path / "missing")
+    first, second = together.call("see", [str(tmp_path), missing])
+    assert first.startswith("UserError: process 1 on ")
+    assert first.endswith("; set run.root to a folder that all machines share, under one path")
+    assert second.startswith("Followed")
+    assert together.call("see", [str(tmp_path)] * 2) == ["none", "none"]
+
+
+def test_a_mistake_in_any_process_ends_all_with_one_line(together: Together) -> None:
+    """Without a word from it, the others would wait for it until their time is over."""
+    assert together.call("join_with", [None, "no such run"], [None, None]) == [
+        "UserError: process 1: no such run",
+        "Followed: 2",
+    ]
+    assert together.call("join_with", ["no such run"] * 2, [None, None]) == ["UserError: no such run", "Followed: 2"]
+
+
+def test_two_processes_with_one_device_say_what_to_do(together: Together) -> None:
+    first, second = together.call("join_with", [None, None], ["GPU-1", "GPU-1"])
+    assert first.startswith("UserError: processes 0 and 1 use the same CUDA device: start one torchrun a machine")
+    assert second.startswith("Followed")
+    assert together.call("join_with", [None, None], ["GPU-1", "GPU-2"]) == ["none", "none"]
+
+
+@pytest.mark.parametrize("accumulate", [1, 3])
+def test_gradients_are_exchanged_once_a_step(accumulate: int, text: Path, together: Together) -> None:
+    for steps, num_parameters in together.call("count_exchanges", str(text), {"trainer.accumulate": accumulate}):
+        assert [values for _, values in steps] == [num_parameters] * 3
+        assert len({buckets for buckets, _ in steps[1:]}) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [3, 4])
+def test_odd_batches_in_more_processes_give_the_curve_of_one(number: int, text: Path, tmp_path: Path) -> None:
+    modes = [{"data.batch_size": rows} for rows in (1, 2, 5, 7)]
+    modes += [{"data.batch_size": 7, **MODES[mode]} for mode in ("random windows", "accumulate", "penalties")]
+    with Together(number) as several:
+        for changes in [STEPS | mode for mode in modes]:
+            alone = together_work.fit(str(text), changes)
+            agree(alone, [{**each, "draws": alone["draws"]} for each in several.call("fit", str(text), changes)])
+        for task in TASKS:
+            alone = together_work.fit_task(str(tmp_path), task, 3)
+            agree(alone, several.call("fit_task", str(tmp_path), task, 3), 1e-3)
+
+
 # -- runs ---
 
 RUN: dict[str, Any] = {

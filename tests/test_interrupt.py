@@ -24,8 +24,10 @@ from rnntrain.trainer import Trainer
 
 
 @pytest.fixture(autouse=True)
-def _no_fsync(monkeypatch: pytest.MonkeyPatch) -> None:
+def _no_fsync_and_no_engine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.fsync", lambda descriptor: None)
+    for variable in ("SLURM_JOB_ID", "TORCHELASTIC_RUN_ID"):
+        monkeypatch.delenv(variable, raising=False)
 
 
 def test_the_signals_of_people_and_clusters_are_known() -> None:
@@ -63,6 +65,19 @@ def test_second_signal_stops_at_once_and_handlers_come_back(second: int) -> None
         assert requests.reason() == "SIGTERM"
         signal.raise_signal(second)
     assert [signal.getsignal(number) for number in SIGNALS] == before
+
+
+@pytest.mark.parametrize("variable", ["SLURM_JOB_ID", "TORCHELASTIC_RUN_ID"])
+def test_what_engines_say_twice_is_one_wish_and_ctrl_c_is_another(
+    variable: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Slurm tells every process of a job, and srun and torchrun tell theirs once more: the run must still be saved."""
+    monkeypatch.setenv(variable, "7")
+    with pytest.raises(KeyboardInterrupt), StopRequests() as requests:  # noqa: PT012
+        for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGUSR1):
+            signal.raise_signal(number)
+        assert requests.reason() == "SIGTERM"
+        signal.raise_signal(signal.SIGINT)
 
 
 def test_time_limit_of_a_scheduler_stops_each_process_and_no_run(

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from commandline import TINY, Answer, environment
+from together import free_port
 
 from rnntrain.processes import alone
 from rnntrain.runs.run import RunDir
@@ -159,6 +160,55 @@ def test_what_one_process_does_is_refused_with_one_line(place: Path) -> None:
     assert process.returncode != 0
     assert output.count("rnntrain: ") == 1
     assert "rnntrain: error: eval: is done by one process, and there are 2" in output
+
+
+# -- two machines, as far as torchrun can see: an agent each, in a folder of its own ---
+
+
+def two_machines(place: Path, *words: str) -> list[subprocess.CompletedProcess[str]]:
+    """Let two agents start a process each; return how they ended."""
+    options = ["--nnodes", "2", "--nproc-per-node", "1", "--rdzv-backend", "c10d", "--rdzv-id", "mine"]
+    options += ["--rdzv-endpoint", f"127.0.0.1:{free_port()}"]
+    command = [sys.executable, "-m", "torch.distributed.run", *options, "-m", "rnntrain", *words]
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    agents = []
+    for name in ("first", "second"):
+        (place / name).mkdir(exist_ok=True)
+        agents.append(subprocess.Popen(command, cwd=place / name, env=environment(), **pipes))
+    outputs = [agent.communicate(timeout=PATIENCE_SECONDS)[0] for agent in agents]
+    return [
+        subprocess.CompletedProcess(command, agent.returncode, output)
+        for agent, output in zip(agents, outputs, strict=True)
+    ]
+
+
+@pytest.mark.slow
+def test_two_machines_that_share_the_folder_of_runs_write_one_run(place: Path) -> None:
+    words = ["train", *TINY, f"data.path={place}/tiny.txt", f"run.root={place}/shared", "run.group=g"]
+    agents = two_machines(place, *words)
+    assert [agent.returncode for agent in agents] == [0, 0], agents
+    assert "".join(agent.stdout for agent in agents).count("Finished (max_steps): 4 steps") == 1
+    assert len(list((place / "shared" / "g").iterdir())) == 1
+    assert [sorted((place / name).iterdir()) for name in ("first", "second")] == [[], []]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("verb", ["train", "resume"])
+def test_a_machine_that_does_not_see_the_run_is_named_before_the_first_step(
+    verb: str, place: Path, run_cli: Callable[..., Any]
+) -> None:
+    words = ["train", *TINY, f"data.path={place}/tiny.txt", "run.root=own", "run.group=g"]
+    if verb == "resume":
+        (place / "first").mkdir()
+        assert run_cli(*words, f"run.root={place}/first/own", "run.name=r").code == 0
+        words = ["resume", "own/g/r", "trainer.max_steps=8"]
+    agents = two_machines(place, *words)
+    assert 0 not in [agent.returncode for agent in agents]
+    said = [line for agent in agents for line in agent.stdout.splitlines() if line.startswith("rnntrain: ")]
+    assert len(said) == 1, agents
+    assert said[0].startswith("rnntrain: error: process 1")
+    assert "share" in said[0] if verb == "train" else "own/g/r: does not exist" in said[0]
+    assert not list(place.glob("*/own/g/2*"))
 
 
 # -- what the environment says ---

@@ -1,4 +1,4 @@
-"""Two processes that stay up and do one thing after the other together, as processes of `torchrun` do.
+"""Two processes or more that stay up and do one thing after the other together, as processes of `torchrun` do.
 
 Run as a program, this is one of them: it reads a function's name and its arguments from each line of its input, and
 answers with a line of JSON. The functions are those of `together_work`.
@@ -17,11 +17,12 @@ from typing import Any
 
 from commandline import REPOSITORY, environment
 
-NUMBER = 2
-
 
 class Together:
     """The processes; a context, since they end with it."""
+
+    def __init__(self, number: int = 2) -> None:
+        self.number = number
 
     def __enter__(self) -> Together:
         tests = str(REPOSITORY / "tests")
@@ -29,7 +30,7 @@ class Together:
         env["PYTHONPATH"] = os.pathsep.join([tests, env["PYTHONPATH"]])
         command = [sys.executable, "-W", "error", str(Path(__file__))]
         pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "bufsize": 1}
-        self.processes = [subprocess.Popen(command, env=env, **pipes) for _ in range(NUMBER)]
+        self.processes = [subprocess.Popen(command, env=env, **pipes) for _ in range(self.number)]
         return self
 
     def __exit__(
@@ -47,7 +48,7 @@ class Together:
         port = free_port()
         for rank, process in enumerate(self.processes):
             assert process.stdin is not None
-            place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": NUMBER}
+            place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": self.number}
             variables = {name: str(value) for name, value in place.items()}
             variables |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
             process.stdin.write(json.dumps([variables, function, arguments]) + "\n")

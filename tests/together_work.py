@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,15 @@ from tasks.cases import TASKS
 from training import CELLS, Notes, make_config
 
 from rnntrain import commands
+from rnntrain.batch import Batch
 from rnntrain.build import Experiment, build
 from rnntrain.checkpoints import saving
 from rnntrain.checkpoints.beside import Beside
+from rnntrain.data.base import DataSet
 from rnntrain.errors import Followed, Interrupted, UserError
 from rnntrain.guard import Guard
-from rnntrain.processes import distributed
+from rnntrain.processes import distributed, joining, partners
+from rnntrain.processes.joining import joined
 from rnntrain.settings import DeviceSettings
 from rnntrain.tasks.base import carry_nothing
 from rnntrain.trainer import Trainer
@@ -33,21 +37,25 @@ def cpu() -> DeviceSettings:
 
 def fit(path: str, changes: dict[str, Any], cell: str = "lstm") -> dict[str, Any]:
     """Train; return the losses of all steps, the weights, the logged lines and the number of units seen."""
-    with distributed.joined(cpu):
+    with joined(cpu):
         return _fitted(build(make_config(Path(path), changes, cell=cell)))
 
 
 def fit_all_cells(path: str, changes: dict[str, Any]) -> dict[str, Any]:
-    with distributed.joined(cpu):
+    with joined(cpu):
         return {cell: _fitted(build(make_config(Path(path), changes, cell=cell))) for cell in CELLS}
 
 
 def fit_task(folder: str, task: str, steps: int) -> dict[str, Any]:
-    """Train a task for some steps; return that, and the metrics of each split and way to evaluate."""
-    with distributed.joined(cpu):
+    """Train a task for some steps; return that, and the metrics of each split and way to evaluate.
+
+    Batches are uneven: of rows whose number no two processes share equally, and of one row.
+    """
+    with joined(cpu):
         # Each process writes its own files, of the same content.
         experiment = TASKS[task](Path(folder) / f"{distributed.world_size()}-{distributed.rank()}").experiment
         trainer = experiment.trainer
+        _make_uneven(experiment.data)
         found = {"losses": [], "weights": []}
         for _ in range(steps):
             result = trainer.train_step()
@@ -59,6 +67,40 @@ def fit_task(folder: str, task: str, steps: int) -> dict[str, Any]:
             for way, carry in {"": carry_nothing, **experiment.task.evaluations()}.items()
         }
         return found
+
+
+def _make_uneven(data: DataSet) -> None:
+    """Take one row away from batches where that is odd; all but one from some, where rows do not go on."""
+
+    def fewer(batch: Batch, number: int) -> Batch:
+        odd = max(1, batch.batch_size - 1 + batch.batch_size % 2)
+        return batch.stretch(0, 1 if number % 3 == 1 and not data.contiguous else odd)
+
+    train_batches, eval_batches = data.train_batches, data.eval_batches
+    data.train_batches = lambda *place: map(fewer, train_batches(*place), count())  # type: ignore[method-assign]
+    data.eval_batches = lambda split: map(fewer, eval_batches(split), count())  # type: ignore[method-assign]
+
+
+def count_exchanges(path: str, changes: dict[str, Any]) -> list[int]:
+    """Return how often gradients were exchanged, and how many values, in each step."""
+    add_bucket, seen = distributed._add_bucket, []
+
+    def counted(bucket: Any) -> Any:
+        seen.append(bucket.buffer().numel())
+        return add_bucket(bucket)
+
+    with joined(cpu):
+        distributed._add_bucket = counted
+        try:
+            trainer = build(make_config(Path(path), changes)).trainer
+            steps = []
+            for _ in range(3):
+                seen.clear()
+                trainer.train_step()
+                steps.append([len(seen), sum(seen)])
+        finally:
+            distributed._add_bucket = add_bucket
+        return [steps, sum(parameter.numel() for parameter in trainer.parameters)]
 
 
 def without_gradient(folder: str) -> dict[str, list[str]]:
@@ -140,14 +182,14 @@ def train_with_slow_writes(path: str, changes: dict[str, Any]) -> dict[str, Any]
 
 def fit_by_the_clock(path: str, changes: dict[str, Any], minutes: list[float]) -> list[Any]:
     """Train with clocks that show so many minutes in each process; return why and where it ended."""
-    with distributed.joined(cpu):
+    with joined(cpu):
         trainer = build(make_config(Path(path), changes)).trainer
         trainer.clock.own_seconds = lambda: 60.0 * minutes[distributed.rank()]  # type: ignore[method-assign]
         return [trainer.fit(), trainer.step]
 
 
 def gather_trees() -> list[Any]:
-    with distributed.joined(cpu):
+    with joined(cpu):
         own = {"number": distributed.rank(), "tensor": torch.full((2 + 3 * distributed.rank(),), distributed.rank())}
         return [[tree["number"], tree["tensor"].tolist()] for tree in distributed.gather(own)]
 
@@ -165,8 +207,35 @@ def differ(values: list[Any]) -> str:
     return _mistake(lambda: distributed.check_alike({"data": values[distributed.rank()]}))
 
 
+def see(folders: list[str]) -> str:
+    """Look for a folder that the first process has made; in each by a name of its own."""
+    distributed.SEEN_SECONDS = 0.2
+    return _mistake(lambda: distributed.check_seen(Path(folders[distributed.rank()])))
+
+
+def join_with(mistakes: list[str | None], devices: list[str | None]) -> str:
+    """Join with a mistake or a device in some of the processes."""
+    rank = int(os.environ["RANK"])
+
+    def settings() -> DeviceSettings:
+        if mistakes[rank] is not None:
+            raise UserError(mistakes[rank])
+        return cpu()
+
+    take_device, grace_seconds = joining._take_device, partners.GRACE_SECONDS
+    joining._take_device = lambda settings: devices[rank]
+    partners.GRACE_SECONDS = 0.0  # the first process does not end here
+    try:
+        with joined(settings):
+            return "none"
+    except (UserError, Followed) as error:
+        return f"{type(error).__name__}: {error}"
+    finally:
+        joining._take_device, partners.GRACE_SECONDS = take_device, grace_seconds
+
+
 def _mistake(function: Callable[[], Any]) -> str:
-    with distributed.joined(cpu):
+    with joined(cpu):
         try:
             function()
         except (UserError, Followed) as error:

@@ -6,36 +6,30 @@ does nothing where there is one process. Trees travel as JSON and raw tensors, n
 
 from __future__ import annotations
 
-import os
+import socket
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import replace
-from datetime import timedelta
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.rendezvous import rendezvous
 
 from rnntrain.cells.base import State, join_rows, map_state
 from rnntrain.checkpoints.generators import restore_generators
 from rnntrain.checkpoints.state_tree import decode_tree, encode_tree
 from rnntrain.checkpoints.tensor_file import read_tensors, tensor_chunks
 from rnntrain.data.shards import own_stretch
-from rnntrain.errors import Followed, PartnerLost, UserError
+from rnntrain.errors import Followed, UserError
 from rnntrain.metrics import Metrics
-from rnntrain.processes.alone import PLACE
-from rnntrain.processes.partners import NOTICE_SECONDS, Partners
-from rnntrain.settings import DeviceSettings
 
 Value = TypeVar("Value")
 
-SETTLE_SECONDS = 0.1
-_partners = Partners()
-_left: list[Any] = []  # groups that this process was in
+LOOK_SECONDS = 0.1
+SEEN_SECONDS = 5.0  # in which a shared folder shows on one machine what another has made
 
 
 def rank() -> int:
@@ -46,129 +40,6 @@ def rank() -> int:
 def world_size() -> int:
     """Return how many processes train together."""
     return dist.get_world_size() if dist.is_initialized() else 1
-
-
-@contextmanager
-def joined(settings: Callable[[], DeviceSettings]) -> Iterator[None]:
-    """Be one of the processes that `torchrun` has started within the context; does nothing without it.
-
-    Args:
-        settings: gives the section of the config, which is asked for where there are several processes alone.
-
-    Raises:
-        UserError: if the environment names no such group, or the processes do not find each other in time.
-        PartnerLost: in the context, where an exchange fails because another process has ended or hangs.
-    """
-    if not _started_by_torchrun() or dist.is_initialized():
-        yield
-        return
-    store = _join(settings())
-    try:
-        yield
-        dist.barrier()
-    except RuntimeError as error:
-        if not _is_of_exchange(error):
-            raise
-        lost = _partners.said_of_lost(lambda: _waiting(store), "imed out" in str(error))
-        raise PartnerLost(lost) from error
-    except BaseException:
-        _partners.let_first_go()
-        raise
-    finally:
-        _partners.leave()
-        _leave()
-
-
-def _leave() -> None:
-    """Leave the group without ending it, which may never come back.
-
-    The threads of gloo need the interpreter's lock to let go of the last exchange; the end of a group, which comes with
-    the last of the models that exchange through it, holds that lock while it waits for these threads.
-    """
-    _left.append(dist.group.WORLD)
-    dist.destroy_process_group()
-    time.sleep(SETTLE_SECONDS)  # without the lock: an interpreter that ends now finds idle threads
-
-
-def _started_by_torchrun() -> bool:
-    return "RANK" in os.environ and "WORLD_SIZE" in os.environ
-
-
-def _join(settings: DeviceSettings) -> Any:
-    timeout = timedelta(minutes=settings.timeout_minutes)
-    number, size = _place()
-    backend = "gloo"
-    if settings.kind != "cpu" and torch.cuda.is_available():
-        torch.cuda.set_device(local_device(settings).index)
-        backend = "cpu:gloo,cuda:nccl"
-    try:
-        shared, _, _ = next(rendezvous("env://", number, size, timeout=timeout))
-        # What processes that torchrun has replaced left there must not be taken for what the new ones say.
-        attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-        store = dist.PrefixStore(f"rnntrain/{attempt}", shared)  # type: ignore[attr-defined]
-        dist.init_process_group(backend, store=store, rank=number, world_size=size, timeout=timeout)
-        _partners.meet([each["partner"] for each in gather({"partner": _partners.own(number)})], number)
-    except (RuntimeError, ValueError) as error:  # torch's own are RuntimeErrors
-        where = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
-        raise UserError(
-            f"process {number} of {size}: did not find the others through {where} within "
-            f"{settings.timeout_minutes:g} minutes ({_first_line(error)}); start all of them with torchrun"
-        ) from error
-    return store
-
-
-def _is_of_exchange(error: RuntimeError) -> bool:
-    # What gloo finds wrong comes as a plain RuntimeError that names its source file.
-    return isinstance(error, dist.DistError) or "gloo" in str(error).lower()
-
-
-def _waiting(store: Any) -> list[int]:
-    """Say that this process waits for others; return the ranks of all that have said so."""
-    try:
-        store.set(f"waiting/{rank()}", "")
-        time.sleep(NOTICE_SECONDS)
-        return [number for number in range(world_size()) if store.check([f"waiting/{number}"])]
-    except RuntimeError:  # the store has gone with the process or machine that kept it
-        return list(range(world_size()))
-
-
-def _place() -> tuple[int, int]:
-    """Return the number of this process and of all, as the environment has them.
-
-    Raises:
-        UserError: it does not make sense.
-    """
-    missing = [name for name in PLACE if not os.environ.get(name)]
-    if missing:
-        raise UserError(f"{missing[0]}: not in the environment, where RANK is; start the processes with torchrun")
-    values = {name: os.environ[name] for name in PLACE if name != "MASTER_ADDR"}
-    for name, value in values.items():
-        if not value.isdecimal():
-            raise UserError(f"{name}={value}: expected a number; start the processes with torchrun")
-    number, size = int(values["RANK"]), int(values["WORLD_SIZE"])
-    if number >= size:
-        raise UserError(
-            f"RANK={number}, WORLD_SIZE={size}: ranks are below the number of processes; start them with torchrun"
-        )
-    return number, size
-
-
-def local_device(settings: DeviceSettings) -> DeviceSettings:
-    """Return the settings with the CUDA device of this process, one for each process on a machine.
-
-    Raises:
-        UserError: if there are fewer devices than processes.
-    """
-    local, count = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
-    if settings.kind == "cpu" or not torch.cuda.is_available() or "LOCAL_RANK" not in os.environ:
-        return settings
-    index = settings.index + local
-    if index >= count:
-        raise UserError(
-            f"device=cuda:{index}: process {local + 1} on this machine finds {count} CUDA devices; start at most "
-            f"{max(1, count - settings.index)} with --nproc-per-node, or set device=cpu"
-        )
-    return replace(settings, index=index)
 
 
 # -- gradients ---
@@ -273,6 +144,26 @@ def check_alike(what: dict[str, Any]) -> None:
                 )
 
 
+def check_seen(folder: Path) -> None:
+    """Check that all processes see a folder which the first has made.
+
+    Raises:
+        UserError: in the first process: names one that does not.
+        Followed: in the others.
+    """
+    until = time.monotonic() + SEEN_SECONDS
+    while rank() and not folder.is_dir() and time.monotonic() < until:
+        time.sleep(LOOK_SECONDS)
+    told = gather({"seen": folder.is_dir(), "host": socket.gethostname()})
+    blind = [f"process {number} on {each['host']}" for number, each in enumerate(told) if not each["seen"]]
+    if blind and rank():
+        raise Followed
+    if blind:
+        raise UserError(
+            f"{blind[0]}: does not see {folder}; set run.root to a folder that all machines share, under one path"
+        )
+
+
 def copy_from_first(tensors: Sequence[Tensor]) -> None:
     """Give the tensors of all processes the values of the first's."""
     if world_size() > 1:
@@ -320,7 +211,3 @@ def add_up_metrics(metrics: Metrics) -> None:
         each.total = 0.0
         for other in everywhere:
             each.add(other["sums"][number])
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).partition("\n")[0][:200]

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -266,6 +267,27 @@ def test_ctrl_c_saves_all_runs_and_the_same_command_goes_on(sweep: Cli, workspac
     for name, steps in began.items():  # gone on with, not begun again
         assert steps_trained(FOLDER / "runs" / name)[: len(steps)] == steps
         assert len(steps_trained(FOLDER / "runs" / name)) == 4
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGUSR2, marks=pytest.mark.slow)])
+def test_a_slurm_job_that_is_taken_back_saves_all_runs_and_the_same_command_goes_on(
+    number: int, sweep: Cli, workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Slurm signals the sweep and its runs, and does so twice; no run is taken for one that has crashed."""
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    words = [*SPACE, "sweep.trials=4", "sweep.workers=2", "sweep.retries=0"]
+    process = start(workspace, *words, seconds="0.3")
+    wait_for(lambda: len(list(FOLDER.glob("runs/*/trained"))) == 2)
+    told = [process.pid, *children(process.pid)]
+    for _ in range(2):
+        for each in told:
+            with suppress(ProcessLookupError):
+                os.kill(each, number)
+    _, err = process.communicate()
+    assert process.returncode == 75, err
+    assert "FAIL" not in states()
+    assert sweep(*words).code == 0
+    assert_nothing_was_lost(4)
 
 
 def test_runs_end_with_a_sweep_that_is_killed(workspace: Path) -> None:
