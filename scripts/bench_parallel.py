@@ -98,6 +98,7 @@ def work(folder: Path, hidden_size: int, num_layers: int) -> None:
     import rnntrain.config as configs
     from rnntrain.build import build
     from rnntrain.processes import distributed
+    from rnntrain.processes.joining import joined
 
     words = [f"model.hidden_size={hidden_size}", f"model.num_layers={num_layers}", "data.batch_size=64"]
     words += ["data.bptt=128", "trainer.max_steps=1000", "device=cpu", "threads=1"]
