@@ -59,6 +59,8 @@ def build(config: Config, *, codec: Codec | None = None, watcher: Watcher | None
     library.choose(config.top.kernels)
     keep_freed_memory()
     device = choose_device(local_device(config.device), config.top.precision)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)  # whose random numbers a checkpoint holds
     data: DataSet = config.data.build()
     data.load(codec)
     if config.trainer.overfit_batches is not None:

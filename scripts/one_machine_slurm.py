@@ -169,7 +169,7 @@ class Slurm:
                 if own and f"SLURMD_NODENAME={node}".encode() in variables:
                     found.append(int(folder.name))
                     parent = (folder / "stat").read_text().rpartition(")")[2].split()[1]
-                    if os.readlink(f"/proc/{parent}/exe").endswith("slurmstepd"):
+                    if "slurmstepd" in os.readlink(f"/proc/{parent}/exe"):
                         keepers.append(int(parent))
         return [*keepers, *found]
 

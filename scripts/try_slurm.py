@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 import tempfile
 import time
@@ -80,8 +81,10 @@ def dead_node(place: Place) -> str:
         checkpoints = place.run("dead_node") / "checkpoints"
         wait_for(lambda: any(checkpoints.glob("step-*")), "a checkpoint")
         place.slurm.kill_node("n1")
-        wait_for(lambda: place.slurm.field(job, "Restarts") == "1", "Slurm to see that the node is dead")
-        place.slurm.restart_node("n1")
+        try:
+            wait_for(lambda: place.slurm.field(job, "Restarts") == "1", "Slurm to see that the node is dead", 120)
+        finally:
+            place.slurm.restart_node("n1")
 
     return _script(place, "dead_node", "low", kill, "--requeue")
 
@@ -254,6 +257,7 @@ def main() -> int:
         parser.error(f"{unknown[0]}: no such check; there are {', '.join(names)}")
     if lacking := missing():
         parser.error(f"{', '.join(lacking)}: not installed; run: apt-get install slurm-wlm munge")
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # and take the cluster down
     rows, failed = [], False
     with tempfile.TemporaryDirectory() as folder, Slurm(Path(folder), options.accounts) as slurm:
         place = Place(Path(folder) / "work", slurm)

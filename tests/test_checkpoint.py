@@ -249,10 +249,26 @@ def test_generators_continue_where_they_were_captured(folder: Path) -> None:
     assert all(np.array_equal(a, b) for a, b in zip(draws(), expected, strict=True))
 
 
-def test_generators_of_missing_devices_are_reported() -> None:
-    states = {**capture_generators(), "cuda": [torch.get_rng_state()] * 99}
-    [reason] = restore_generators(states)
-    assert "99 CUDA devices" in reason
+def test_generators_of_a_missing_device_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    [reason] = restore_generators({**capture_generators(), "cuda": [torch.get_rng_state()]})
+    assert "a CUDA device; this machine has none" in reason
+
+
+@pytest.mark.parametrize(
+    ("saved", "current", "taken"), [([7], 0, 7), ([7], 3, 7), ([5, 6, 7], 1, 6), ([5, 6], 2, None)]
+)
+def test_the_generator_of_the_device_in_use_goes_on_whatever_its_number(
+    saved: list[int], current: int, taken: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of several processes each has a device of its own, which may be another one after a restart."""
+    given: list[int] = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: current)
+    monkeypatch.setattr(torch.cuda, "set_rng_state", lambda state: given.append(int(state)))
+    reasons = restore_generators({**capture_generators(), "cuda": [torch.tensor(each) for each in saved]})
+    assert given == ([] if taken is None else [taken])
+    assert len(reasons) == (taken is None)
 
 
 @pytest.mark.parametrize("position", [-1, 625, 10**30, "x"])

@@ -173,6 +173,18 @@ def test_what_jobs_find_wrong_is_said_in_their_own_words() -> None:
     assert launchers.explained(own, ["seed=0,1"]) is own
 
 
+def test_a_job_that_the_engine_does_not_take_back_says_why() -> None:
+    def refuse(number: int, frame: object) -> None:
+        raise RuntimeError("Job not requeued because: timed-out too many times.")
+
+    before = signal.signal(signal.SIGUSR2, refuse)
+    try:
+        line = launchers.put_back(Interrupted("SIGUSR2: saved at step 7", "SIGUSR2"))
+    finally:
+        signal.signal(signal.SIGUSR2, before)
+    assert line == "SIGUSR2: saved at step 7 (Job not requeued because: timed-out too many times.)"
+
+
 def test_only_the_signal_of_the_engine_puts_a_job_back() -> None:
     seen: list[int] = []
     before = signal.signal(signal.SIGUSR2, lambda number, frame: seen.append(number))

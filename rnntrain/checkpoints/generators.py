@@ -14,12 +14,12 @@ MERSENNE_WORDS = 624
 
 
 def capture_generators() -> dict[str, Any]:
-    """Return the state of every global generator: PyTorch (CPU, and CUDA where in use), Python and NumPy."""
+    """Return the state of every global generator: PyTorch (CPU, and the current CUDA device), Python and NumPy."""
     numpy = sys.modules.get("numpy")
     return {
         "torch": torch.get_rng_state(),
         # Not initialised means not used: the state follows from the seed, and asking for it would start CUDA.
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else [],
+        "cuda": [torch.cuda.get_rng_state()] if torch.cuda.is_initialized() else [],
         "python": random.getstate(),
         "numpy": None if numpy is None else _numpy_state(numpy.random.get_state(legacy=False)),
     }
@@ -51,12 +51,19 @@ def restore_generators(tree: dict[str, Any]) -> list[str]:
 
 
 def _restore_cuda(states: list[torch.Tensor]) -> list[str]:
-    devices = torch.cuda.device_count() if states and torch.cuda.is_available() else 0
-    for index, state in enumerate(states[:devices]):
-        torch.cuda.set_rng_state(state, index)
-    if devices >= len(states):
+    """Set the generator of the current CUDA device, which may have another number than when it was captured."""
+    if not all(isinstance(state, torch.Tensor) for state in [*states]):
+        raise TypeError("the state of a CUDA generator is a tensor")
+    if not states:
         return []
-    return [f"the run drew random numbers on {len(states)} CUDA devices; this machine has {devices}"]
+    if not torch.cuda.is_available():
+        return ["the run drew random numbers on a CUDA device; this machine has none"]
+    # Earlier checkpoints hold the states of all devices of their machine, by number.
+    number = torch.cuda.current_device() if len(states) > 1 else 0
+    if number >= len(states):
+        return [f"the run drew random numbers on {len(states)} CUDA devices, none of which was number {number}"]
+    torch.cuda.set_rng_state(states[number])
+    return []
 
 
 def _numpy_state(state: dict[str, Any]) -> dict[str, Any]:

@@ -77,7 +77,7 @@ def resume(arguments: list[str]) -> int:
     options = parse(parser, arguments)
     if options.run is not None and "=" in options.run and not os.path.exists(options.run):
         options.run, options.overrides = None, [options.run, *options.overrides]
-    if options.run is not None:
+    if options.run is not None and "RANK" not in os.environ:  # where others would wait in vain, they are told of it
         require_run(options.run)
     from rnntrain import commands
     from rnntrain.runs import recorded
