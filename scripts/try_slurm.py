@@ -50,9 +50,9 @@ def array(place: Place) -> str:
 # -- a script for sbatch, as the guide has it ---
 
 
-def _script(place: Place, group: str, partition: str, interrupt: Callable[[str], object], *options: str) -> str:
+def _script(place: Place, group: str, partition: str, interrupt: Callable[[str], object]) -> str:
     place.whole()
-    job = place.submit(place.script(group, "seed=1"), f"--partition={partition}", "--nodelist=n1", *options)
+    job = place.submit(place.script(group, "seed=1"), f"--partition={partition}")
     place.wait_until_it_trains(group)
     interrupt(job)
     assert place.slurm.wait_for_end(job) == "COMPLETED", place.log(group)
@@ -66,27 +66,29 @@ def requeue(place: Place) -> str:
 
 def preempted(place: Place) -> str:
     """sbatch script, preempted by a higher partition"""
-    return _script(place, "preempted", "low", lambda job: place.slurm.preempt("n1"))
+    return _script(place, "preempted", "low", lambda job: place.slurm.preempt(place.slurm.field(job, "NodeList")))
 
 
 def grace(place: Place) -> str:
     """sbatch script, preempted with 30 s of grace"""
-    return _script(place, "grace", "grace", lambda job: place.slurm.preempt("n1"))
+    return _script(place, "grace", "grace", lambda job: place.slurm.preempt(place.slurm.field(job, "NodeList")))
 
 
 def dead_node(place: Place) -> str:
     """sbatch script, its node dies (slurmd and all it started)"""
+    dead: list[str] = []
 
     def kill(job: str) -> None:
         checkpoints = place.run("dead_node") / "checkpoints"
         wait_for(lambda: any(checkpoints.glob("step-*")), "a checkpoint")
-        place.slurm.kill_node("n1")
-        try:
-            wait_for(lambda: place.slurm.field(job, "Restarts") == "1", "Slurm to see that the node is dead", 120)
-        finally:
-            place.slurm.restart_node("n1")
+        dead.append(place.slurm.field(job, "NodeList"))
+        place.slurm.kill_node(dead[0])
 
-    return _script(place, "dead_node", "low", kill, "--requeue")
+    try:
+        return _script(place, "dead_node", "low", kill)
+    finally:
+        for node in dead:
+            place.slurm.restart_node(node)
 
 
 def cancelled(place: Place) -> str:

@@ -24,6 +24,7 @@ from rnntrain.interrupt import StopRequests
 from rnntrain.sweeps.best import write_point
 from rnntrain.sweeps.plan import make_plan
 from rnntrain.sweeps.probe import find
+from rnntrain.sweeps.slots import Slots
 
 Cli = Callable[..., Answer]
 
@@ -169,3 +170,11 @@ def test_a_sweep_of_real_runs_comes_to_its_end_when_it_is_killed_on_the_way(
     assert run_cli("train", *best, "run.dir=best", "--quiet").code == 0
     [again] = read_runs([Path("best")])
     assert again.metrics["val/loss"] == min(run.metrics["val/loss"] for run in ended)
+
+
+@pytest.mark.parametrize(("given", "cores"), [("2", 2), ("64", 8), ("", 8), ("2(x3)", 8)])
+def test_a_slurm_job_has_the_cores_that_it_asked_for(given: str, cores: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also on clusters that bind no process to them."""
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: set(range(8)))
+    monkeypatch.setenv("SLURM_CPUS_PER_TASK", given)
+    assert Slots(None, 0, 1).number == cores

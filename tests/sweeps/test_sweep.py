@@ -278,11 +278,12 @@ def test_a_slurm_job_that_is_taken_back_saves_all_runs_and_the_same_command_goes
     words = [*SPACE, "sweep.trials=4", "sweep.workers=2", "sweep.retries=0"]
     process = start(workspace, *words, seconds="0.3")
     wait_for(lambda: len(list(FOLDER.glob("runs/*/trained"))) == 2)
-    told = [process.pid, *children(process.pid)]
-    for _ in range(2):
+    for told in ([*children(process.pid), process.pid], [process.pid]):
         for each in told:
             with suppress(ProcessLookupError):
                 os.kill(each, number)
+        while len(told) > 1 and "Stopping" not in process.stderr.readline():
+            pass  # else the two signals would be one
     _, err = process.communicate()
     assert process.returncode == 75, err
     assert "FAIL" not in states()
