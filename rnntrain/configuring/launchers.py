@@ -89,7 +89,7 @@ def explained(error: Exception, overrides: Sequence[str], vanished: str | None =
         return error
     what = f"a job has vanished, or could not be started: {type(error).__name__}: {_one_line(error)}"
     if vanished is not None and (place := re.search(r"with path (.*)_result\.pkl", str(error))):
-        what = f"{vanished}, the first of them without a result; what it printed: {place[1]}_log.err"
+        what = f"{vanished}; what it printed: {place[1]}_log.err"
     return UserError(
         f"hydra/launcher={name}: {what}; "
         "the runs that have finished stand, and `rnntrain resume RUN` goes on with one that was broken off"
