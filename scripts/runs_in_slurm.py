@@ -190,7 +190,8 @@ def _bits(tensor: Any) -> Any:
 def losses(run: Path) -> dict[int, dict[str, float]]:
     """Return what was logged of training and validation, by step."""
     found: dict[int, dict[str, float]] = {}
-    for line in map(json.loads, (run / "metrics.jsonl").read_text().splitlines()):
+    path = run / "metrics.jsonl"
+    for line in map(json.loads, path.read_text().splitlines() if path.exists() else []):
         values = {name: value for name, value in line.items() if name.startswith(("train/", "val/"))}
         found.setdefault(line["step"], {}).update(values)
     return found

@@ -267,8 +267,8 @@ def main() -> int:
             began = time.monotonic()
             try:
                 found = names[name](place)
-            except AssertionError as error:
-                failed, found = True, f"**fails**: {error}"
+            except Exception as error:
+                failed, found = True, f"**fails**: {type(error).__name__}: {error}"
             rows.append(f"| {names[name].__doc__} | {found} |")
             print(f"{name}: {found} ({time.monotonic() - began:.0f} s)", flush=True)
     print("\n| what | measured |\n|---|---|", *rows, sep="\n")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import signal
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -129,6 +130,29 @@ def test_a_job_that_got_sigterm_leaves_no_result_where_slurm_runs_it_again(
     else:
         assert launchers.put_back(Interrupted("saved", "SIGTERM")) == "saved"
     assert requeued(tmp_path) == asks
+
+
+@pytest.mark.parametrize(("state", "leaves"), [("PENDING", True), ("RUNNING", False)])
+def test_a_job_whose_request_is_killed_with_it_has_been_put_back(
+    state: str, leaves: bool, answer: Answers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Slurm kills all processes of a job that it puts back, also the one that has just asked for it."""
+
+    def killed(number: int, frame: object) -> None:
+        raise subprocess.CalledProcessError(-signal.SIGTERM, ["scontrol", "requeue", "7"])
+
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    monkeypatch.setenv("SUBMITIT_EXECUTOR", "slurm")
+    answer("scontrol", f"JobId=7 JobState={state} PreemptTime=None")
+    before = signal.signal(signal.SIGUSR2, killed)
+    try:
+        if leaves:
+            with pytest.raises(SystemExit):
+                launchers.put_back(Interrupted("saved", "SIGUSR2"))
+        else:
+            assert launchers.put_back(Interrupted("saved", "SIGUSR2")).startswith("saved (")
+    finally:
+        signal.signal(signal.SIGUSR2, before)
 
 
 def test_a_job_that_cannot_ask_leaves_no_result(answer: Answers, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -61,10 +61,9 @@ def put_back(error: Interrupted) -> str:
     The run has been saved by now. Returns what is said of it if the engine does not take the job back; else does not
     return: the process ends.
     """
-    if error.reason == "SIGTERM" and os.environ.get("SUBMITIT_EXECUTOR") == "slurm":
-        from rnntrain.configuring import slurm_jobs
-
-        slurm_jobs.leave_to_slurm()
+    in_slurm = os.environ.get("SUBMITIT_EXECUTOR") == "slurm"
+    if error.reason == "SIGTERM" and in_slurm:
+        _leave_to_slurm()
         return str(error)
     number = getattr(signal, error.reason or "", None)
     handler = None if number is None else signal.getsignal(number)
@@ -72,8 +71,16 @@ def put_back(error: Interrupted) -> str:
         try:
             handler(number, None)
         except Exception as refused:  # as of a job that has run into its time limit too often
+            if in_slurm:  # which may have put it back, and killed who asked for it
+                _leave_to_slurm()
             return f"{error} ({_one_line(refused)})"
     return str(error)
+
+
+def _leave_to_slurm() -> None:
+    from rnntrain.configuring import slurm_jobs
+
+    slurm_jobs.leave_to_slurm()
 
 
 def explained(error: Exception, overrides: Sequence[str], vanished: str | None = None) -> Exception:

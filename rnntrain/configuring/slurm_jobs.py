@@ -119,7 +119,7 @@ def _table(*command: str) -> dict[str, str] | None:
 
 
 def leave_to_slurm() -> None:
-    """End a job that got SIGTERM without a result, if Slurm is to run it again or has cancelled it; else do nothing.
+    """End a job without a result, if Slurm is to run it again or has cancelled it; else do nothing.
 
     Slurm puts back what it preempts at once, and what somebody requeues. A job that it preempts with a time of grace,
     and that ends by itself in that time, it takes for ended: that is put back from here.

@@ -49,7 +49,7 @@ def joined(settings: Callable[[], DeviceSettings]) -> Iterator[None]:
         device = _take_device(found)
     except UserError as error:  # told to the others, which would wait for this process in vain
         mistake = str(error)
-    store = _join(found, number, size)
+    store, lost = _join(found, number, size), None
     try:
         _meet({"partner": _partners.own(number), "device": device, "mistake": mistake}, number)
         yield
@@ -64,7 +64,7 @@ def joined(settings: Callable[[], DeviceSettings]) -> Iterator[None]:
         _partners.let_first_go()
         raise
     finally:
-        _partners.leave()
+        _partners.leave(has_last_words=lost is not None)
         _leave()
 
 

@@ -62,11 +62,15 @@ class Partners:
         if len(self._all) > 1:
             threading.Thread(target=self._watch, args=(os.getppid(),), name="partners", daemon=True).start()
 
-    def leave(self) -> None:
-        """Look after nobody any more."""
+    def leave(self, has_last_words: bool = False) -> None:
+        """Look after nobody any more.
+
+        Args:
+            has_last_words: this process is about to end and to say why; torchrun, which tells it to end as well, waits.
+        """
         self._unwatched.set()
         if self._all and threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, self._previous)
+            signal.signal(signal.SIGTERM, signal.SIG_IGN if has_last_words else self._previous)
         self._all = []
 
     def let_first_go(self) -> None:
