@@ -7,7 +7,8 @@ import os
 import signal
 import threading
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from types import FrameType, TracebackType
 from typing import Any, Literal
 
@@ -27,6 +28,30 @@ def is_repeated(number: int) -> bool:
     Ctrl-C is somebody who will not wait.
     """
     return number != signal.SIGINT and any(name in os.environ for name in _ENGINES)
+
+
+@contextmanager
+def notices_before_training() -> Iterator[None]:
+    """Let a notice of Slurm that comes before training end the program with the code that says "again".
+
+    By itself SIGUSR1 would kill it, with a code that no job script takes for an interruption. Nothing is lost yet.
+    """
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        name = signal.Signals(number).name
+        raise Interrupted(f"{name}: came before training; the same command begins anew, or goes on", name)
+
+    notices = [number for number in SIGNALS if signal.Signals(number).name.startswith("SIGUSR")]
+    ours = [number for number in notices if signal.getsignal(number) == signal.SIG_DFL]
+    if "SLURM_JOB_ID" not in os.environ or threading.current_thread() is not threading.main_thread():
+        ours = []
+    for number in ours:
+        signal.signal(number, leave)
+    try:
+        yield
+    finally:
+        for number in ours:
+            signal.signal(number, signal.SIG_DFL)
 
 
 class StopRequests:

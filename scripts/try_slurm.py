@@ -104,12 +104,12 @@ def cancelled(place: Place) -> str:
 
 
 def time_limit(place: Place) -> str:
-    """sbatch script and launcher, `--signal=USR1@55` and `signal_delay_s=55` before the limit of a minute"""
+    """sbatch script and launcher, `--signal=USR1@45` and `signal_delay_s=45` before the limit of a minute"""
     steps = place.steps_of(seconds=90)
     words = ["seed=1", f"trainer.max_steps={steps}"]
-    limit = ["hydra.launcher.timeout_min=1", "hydra.launcher.signal_delay_s=55", "hydra.launcher.partition=low"]
+    limit = ["hydra.launcher.timeout_min=1", "hydra.launcher.signal_delay_s=45", "hydra.launcher.partition=low"]
     with place.launched("limit-launched", *words, *limit) as process:
-        job = place.submit(place.script("limit", *words), "--partition=low", "--time=1", "--signal=USR1@55")
+        job = place.submit(place.script("limit", *words), "--partition=low", "--time=1", "--signal=USR1@45")
         output = process.communicate()[0]
     assert process.returncode == 0, output
     assert place.slurm.wait_for_end(job) == "COMPLETED", place.log("limit")

@@ -81,6 +81,17 @@ def test_what_engines_say_twice_is_one_wish_and_ctrl_c_is_another(
             signal.raise_signal(signal.SIGINT)
 
 
+def test_a_notice_of_slurm_before_training_ends_with_the_code_that_says_again(
+    workspace: Path, run_cli: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    monkeypatch.setattr(commands, "build", lambda config: signal.raise_signal(signal.SIGUSR1))
+    answer = run_cli("train", *TINY)
+    assert answer.code == 75
+    assert answer.err == "rnntrain: SIGUSR1: came before training; the same command begins anew, or goes on\n"
+    assert signal.getsignal(signal.SIGUSR1) == signal.SIG_DFL
+
+
 def test_time_limit_of_a_scheduler_stops_each_process_and_no_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rnntrain.errors import DONE
+from rnntrain.interrupt import notices_before_training
 from rnntrain.verbs.parsing import Parser, config_parser, parse, require_run
 
 if TYPE_CHECKING:
@@ -52,10 +53,11 @@ def train(arguments: list[str]) -> int:
         from rnntrain.configuring.multirun import multirun
 
         return multirun(options.overrides, options.config_dir, options.config_name, quiet=options.quiet)
-    checked = configs.check(configs.compose(options.overrides, options.config_dir, options.config_name))
-    from rnntrain import commands
+    with notices_before_training():
+        checked = configs.check(configs.compose(options.overrides, options.config_dir, options.config_name))
+        from rnntrain import commands
 
-    _print_closing(commands.train(checked, quiet=options.quiet))
+        _print_closing(commands.train(checked, quiet=options.quiet))
     return DONE
 
 
