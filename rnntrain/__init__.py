@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rnntrain.build import Experiment
-    from rnntrain.commands import Trained
+    from rnntrain.running import Trained
     from rnntrain.using import Loaded
 
 __all__ = ["load", "prepare", "train"]

@@ -3,30 +3,24 @@
 from __future__ import annotations
 
 import os
-import shlex
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
-from dataclasses import dataclass
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 
 from rnntrain import config as configs
 from rnntrain.build import Experiment, build
 from rnntrain.bundling.seal import refuse_bundle
-from rnntrain.checkpoints.checkpoint import CheckpointWriteError, checkpoint_name, load_checkpoint
+from rnntrain.checkpoints.checkpoint import load_checkpoint
 from rnntrain.checkpoints.durable import remove_stale
-from rnntrain.checkpoints.retention import best_checkpoint
 from rnntrain.checkpoints.saved_state import restore
 from rnntrain.checkpoints.saving import check_room, coming_bytes
 from rnntrain.config import Config
-from rnntrain.errors import Finished, Interrupted, NonFiniteError, UserError
-from rnntrain.evaluation import evaluate_finally
+from rnntrain.errors import Finished, UserError
 from rnntrain.interrupt import StopRequests
-from rnntrain.native import library
-from rnntrain.optim import load_weights
-from rnntrain.out_of_memory import OutOfMemory, memory_explained
+from rnntrain.out_of_memory import memory_explained
 from rnntrain.processes import distributed
-from rnntrain.processes.following import follow
 from rnntrain.processes.joining import joined
+from rnntrain.running import Trained, run_to_end
 from rnntrain.runs.contained import check_contained
 from rnntrain.runs.job import run_of_this_job
 from rnntrain.runs.metrics_file import truncate_after_step
@@ -43,36 +37,13 @@ from rnntrain.runs.recorded import (
     warn,
     was_never_saved,
 )
-from rnntrain.runs.run import RunDir, create_run, open_run, write_summary
+from rnntrain.runs.run import RunDir, create_run, open_run
 from rnntrain.runs.shown_pictures import drop_pictures_after
 from rnntrain.runs.shown_texts import drop_texts_after
-from rnntrain.runs.summary import Summary
 from rnntrain.threads import fastest_threads
-from rnntrain.watching.gradient_log import GradientLog
-from rnntrain.watching.hparams import write_session
-from rnntrain.watching.logger import Logger
-from rnntrain.watching.looking_closer import last_pictures, leave_sounds_and_vectors, looking_closer
-from rnntrain.watching.recorder import Recorder
 
 # What may change when a run goes on: its limits and where it computes. All else would make it another run.
 RESUMABLE = ("trainer.", "device", "threads", "kernels", "plugins", "data.path", "deterministic")
-
-
-@dataclass
-class Trained:
-    """A run that has come to its end, with the model in memory.
-
-    Attributes:
-        writes: True in the one process that writes the run, of those that trained it together.
-    """
-
-    run: RunDir
-    experiment: Experiment
-    summary: Summary
-    writes: bool = True
-
-
-# -- training ---
 
 
 def train(config: Config, *, quiet: bool = False, stop: StopRequests | None = None) -> Trained:
@@ -98,7 +69,7 @@ def train(config: Config, *, quiet: bool = False, stop: StopRequests | None = No
         _check_seen(run)
         with _written_by_first(run):
             distributed.from_first(lambda: _note_start(run, experiment))
-            return _run_to_end(experiment, run, resumed_at=None, quiet=quiet, stop=stop)
+            return run_to_end(experiment, run, resumed_at=None, quiet=quiet, stop=stop)
 
 
 def _begun_before(config: Config) -> str | None:
@@ -186,7 +157,7 @@ def _resume(run: RunDir, overrides: Sequence[str], *, quiet: bool, strict: bool,
         if checkpoint is not None and tree is not None:
             inexact = [*inexact, *restore(experiment, tree, Path(checkpoint))]
         distributed.from_first(lambda: _note_resume(run, experiment, inexact, strict))
-        return _run_to_end(experiment, run, resumed_at=experiment.trainer.step, quiet=quiet, stop=stop)
+        return run_to_end(experiment, run, resumed_at=experiment.trainer.step, quiet=quiet, stop=stop)
 
 
 def _newest(run: RunDir) -> str | None:
@@ -238,151 +209,6 @@ def _refuse_if_ended(run: RunDir, experiment: Experiment) -> None:
         )
 
 
-def _run_to_end(
-    experiment: Experiment, run: RunDir, *, resumed_at: int | None, quiet: bool, stop: StopRequests | None
-) -> Trained:
-    trainer, config = experiment.trainer, experiment.config
-    if distributed.rank() > 0:
-        summary = _summarise(experiment, "finished", "", {})
-        follow(experiment, run, summary)
-        return Trained(run, experiment, summary, writes=False)
-    recorder = recorder_of(experiment, run, resumed_at=resumed_at, quiet=quiet)
-    logger = recorder.logger
-    trainer.watcher = looking_closer(recorder, logger, run, config.top.diagnose)
-    _announce(experiment, run, logger, resumed_at)
-    requests = stop or StopRequests()
-    with _ending(experiment, run), closing(logger), memory_explained(trainer), recorder.saver, requests:
-        requests.stop_after(config.trainer.stop_after_minutes)
-        reason = trainer.fit(requests.reason)
-        go_on = f"saved at step {trainer.step:,}; go on with: rnntrain resume {_quoted(run)}"
-        if distributed.agreed(requests.reason()) is not None:
-            write_summary(run, _summarise(experiment, requests.status, reason, {}).to_json())
-            _show_early_end(experiment, run, requests.status)
-            raise Interrupted(f"{reason}: {go_on}", reason)
-        requests.end_at_once(go_on)
-        summary = _conclude(experiment, run, logger, reason)
-    return Trained(run, experiment, summary)
-
-
-def _conclude(experiment: Experiment, run: RunDir, logger: Logger, reason: str) -> Summary:
-    """Evaluate the weights that a run ends with, and write down what it came to."""
-    trainer, config = experiment.trainer, experiment.config
-    trainer.finish()
-    if config.trainer.restore_best and trainer.best.value is not None:
-        load_weights(experiment.model, load_checkpoint(best_checkpoint(run.checkpoints))["trainer"])
-    elif trainer.average is not None:
-        trainer.average.swap()
-    distributed.copy_from_first(list(experiment.model.parameters()))
-    summary = _summarise(experiment, "finished", reason, {})
-    pictures = evaluate_finally(experiment, summary) | last_pictures(experiment)
-    logger.pictures(trainer.step, {title: draw() for title, draw in pictures.items()}, run.pictures)
-    logger.texts(trainer.step, summary.texts, final=True)
-    leave_sounds_and_vectors(experiment, logger, run)
-    logger.finished(summary.metrics, f"val/{experiment.task.monitor}")
-    write_summary(run, summary.to_json())
-    return summary
-
-
-def recorder_of(experiment: Experiment, run: RunDir, *, resumed_at: int | None, quiet: bool) -> Recorder:
-    """Return what writes down in the folder of a run what its trainer does."""
-    logger = Logger(
-        run.metrics,
-        run.tensorboard,
-        unit=experiment.data.unit,
-        resumed_at=resumed_at,
-        quiet=quiet,
-        texts_path=run.texts,
-        hyperparameters=configs.flatten(experiment.config.plain),
-        pictures_over_time=run.pictures_over_time,
-    )
-    gradient_log = GradientLog() if experiment.config.top.diagnose == "gradients" else None
-    return Recorder(run, logger, experiment.config.trainer.keep_checkpoints, gradient_log)
-
-
-@contextmanager
-def _ending(experiment: Experiment, run: RunDir) -> Iterator[None]:
-    """Let the summary say how a run ended that ended before its time, and turn errors of the disk into one line."""
-    try:
-        yield
-    except NonFiniteError as error:
-        record = run.nonfinite / checkpoint_name(error.step)
-        error.record = record if record.is_dir() else None
-        _summarise_early(experiment, run, "failed", "not finite")
-        raise
-    except OutOfMemory:
-        _summarise_early(experiment, run, "interrupted", "out of memory")
-        raise
-    except CheckpointWriteError:
-        _summarise_early(experiment, run, "interrupted", "disk")
-        raise
-    except BrokenPipeError:  # it is what we print that nobody reads
-        raise
-    except OSError as error:
-        _summarise_early(experiment, run, "interrupted", "disk")
-        raise UserError(
-            f"{error.filename or run.path}: {error.strerror or error}; the last checkpoint stands: free space or mend "
-            f"the disk, then rnntrain resume {_quoted(run)}"
-        ) from error
-
-
-def _summarise_early(experiment: Experiment, run: RunDir, status: str, reason: str) -> None:
-    with suppress(UserError):  # the disk may be what is full; the error under way says so
-        write_summary(run, _summarise(experiment, status, reason, {}).to_json())
-    _show_early_end(experiment, run, status)
-
-
-def _show_early_end(experiment: Experiment, run: RunDir, status: str) -> None:
-    """Let TensorBoard show that a run does not go on by itself."""
-    if status in ("pruned", "failed"):
-        with suppress(OSError):
-            write_session(run.tensorboard, configs.flatten(experiment.config.plain), failed=True)
-
-
-def _announce(experiment: Experiment, run: RunDir, logger: Logger, resumed_at: int | None) -> None:
-    start = "Run" if resumed_at is None else f"Resumed at step {resumed_at:,}:"
-    logger.message(f"{start} {run.path}")
-    logger.message(experiment.data.describe())
-    has_kernels = experiment.device.type != "cpu" or library.library_path().is_file()
-    hint = "" if has_kernels else " (`rnntrain build` has faster)"
-    logger.message(
-        f"{experiment.config.cell_names}, {experiment.num_parameters:,} parameters, on {experiment.device} with "
-        f"{experiment.threads} threads in {experiment.config.top.precision}, {experiment.kernels} kernels{hint}"
-    )
-
-
-def _summarise(experiment: Experiment, status: str, reason: str, metrics: dict[str, float]) -> Summary:
-    trainer = experiment.trainer
-    return Summary(
-        status=status,
-        reason=reason,
-        step=trainer.step,
-        epochs=trainer.epochs_done(),
-        minutes=trainer.clock.seconds() / 60,
-        units=trainer.units_seen,
-        unit=experiment.data.unit,
-        num_parameters=experiment.num_parameters,
-        best_metric=experiment.task.monitor,
-        best_value=trainer.best.value,
-        best_step=trainer.best.step,
-        metrics=metrics,
-    )
-
-
-def closing_lines(trained: Trained) -> list[str]:
-    """Return what is printed at the end of a run: results, a sample, and the commands to try next."""
-    folder, summary = _quoted(trained.run), trained.summary
-    lines = ["", *summary.lines(folder)]
-    for title, text in summary.texts.items():
-        lines += ["", f"{title.capitalize()}:", *("    " + line for line in text.strip("\n").splitlines())]
-    lines += ["", "Next:"]
-    if trained.experiment.task.generates:
-        lines.append(f"  rnntrain sample {folder}")
-    lines.append(f"  rnntrain resume {folder} trainer.max_steps={2 * summary.step}")
-    lines.append(f"  rnntrain report {folder}")
-    lines.append(f"  rnntrain board {folder}")
-    return lines
-
-
 def check(config: Config) -> list[str]:
     """Build everything that `train` would, and say what it came to; writes nothing."""
     experiment = build(config)
@@ -396,7 +222,3 @@ def check(config: Config) -> list[str]:
         f"  device  {experiment.device}, {experiment.threads} threads, {config.top.precision}",
         "  ends    after " + ", ".join(f"{name}={value:g}" for name, value in limits.items() if value is not None),
     ]
-
-
-def _quoted(run: RunDir) -> str:
-    return shlex.quote(str(run.path))

@@ -13,7 +13,7 @@ import pytest
 from commandline import TINY, Answer
 from training import Clock, make_config, write_text
 
-from rnntrain import commands
+from rnntrain import commands, running
 from rnntrain.build import Experiment
 from rnntrain.checkpoints.checkpoint import find_checkpoints
 from rnntrain.errors import Interrupted
@@ -114,14 +114,14 @@ def test_time_limit_of_a_scheduler_stops_each_process_and_no_run(
 def test_a_signal_in_the_last_evaluation_ends_with_the_code_that_says_go_on(
     run_cli: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    evaluate = commands.evaluate_finally
+    evaluate = running.evaluate_finally
 
     def signalled(experiment: Experiment, summary: Summary) -> dict[str, Picture]:
         signal.raise_signal(getattr(signal, name))
         return evaluate(experiment, summary)
 
     with monkeypatch.context() as patch:
-        patch.setattr(commands, "evaluate_finally", signalled)
+        patch.setattr(running, "evaluate_finally", signalled)
         answer = run_cli("train", *TINY, "run.name=run", "--quiet")
     assert answer.code == 75
     assert f"{name}: saved at step 4; go on with: rnntrain resume" in answer.err

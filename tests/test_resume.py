@@ -24,11 +24,11 @@ from rnntrain.checkpoints.checkpoint import find_checkpoints, latest_valid, load
 from rnntrain.checkpoints.generators import capture_generators, restore_generators
 from rnntrain.checkpoints.manifest import TENSORS
 from rnntrain.checkpoints.saving import Saver
-from rnntrain.commands import Trained
 from rnntrain.errors import Interrupted, UserError
 from rnntrain.metrics import Metrics
 from rnntrain.models.sequence import SequenceModel
 from rnntrain.processes import distributed
+from rnntrain.running import Trained
 from rnntrain.runs.run import RunDir
 from rnntrain.trainer import Trainer
 from rnntrain.watching.logger import Logger

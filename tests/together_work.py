@@ -25,6 +25,7 @@ from rnntrain.errors import Followed, Interrupted, UserError
 from rnntrain.guard import Guard
 from rnntrain.processes import distributed, joining, partners
 from rnntrain.processes.joining import joined
+from rnntrain.running import Trained
 from rnntrain.settings import DeviceSettings
 from rnntrain.tasks.base import carry_nothing
 from rnntrain.trainer import Trainer
@@ -269,5 +270,5 @@ def _weights(experiment: Experiment) -> list[float]:
     return torch.cat([p.detach().double().flatten() for p in experiment.model.parameters()]).tolist()
 
 
-def _of_run(trained: commands.Trained) -> dict[str, Any]:
+def _of_run(trained: Trained) -> dict[str, Any]:
     return {"weights": _weights(trained.experiment), "metrics": trained.summary.metrics, "writes": trained.writes}

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from rnntrain.build import Experiment, build
-from rnntrain.commands import recorder_of
 from rnntrain.errors import UserError
 from rnntrain.out_of_memory import memory_explained
+from rnntrain.running import recorder_of
 from rnntrain.runs.environment import environment
 from rnntrain.runs.record import read_start
 from rnntrain.runs.recorded import as_it_began, bits_depend_on, config_of, recorded_bits, section

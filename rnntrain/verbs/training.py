@@ -11,7 +11,7 @@ from rnntrain.interrupt import notices_before_training
 from rnntrain.verbs.parsing import Parser, config_parser, parse, require_run
 
 if TYPE_CHECKING:
-    from rnntrain.commands import Trained
+    from rnntrain.running import Trained
 
 TRAIN_HELP = """\
 Train a model. Without arguments: an LSTM on Shakespeare's plays, about three minutes on two processor cores.
@@ -90,10 +90,10 @@ def resume(arguments: list[str]) -> int:
 
 
 def _print_closing(trained: Trained) -> None:
-    from rnntrain import commands
+    from rnntrain.running import closing_lines
 
     if trained.writes:
-        print("\n".join(commands.closing_lines(trained)))
+        print("\n".join(closing_lines(trained)))
 
 
 def check(arguments: list[str]) -> int:
