@@ -24,7 +24,7 @@ from rnntrain.runs.metrics_file import truncate_after_step
 from rnntrain.runs.record import read_config_text, record_start
 from rnntrain.runs.run import RunDir, check_name, create_run, find_runs, latest_run, open_run
 
-REPOSITORY = Path(__file__).parent.parent
+REPOSITORY = Path(__file__).parent.parent.parent
 
 
 def start(root: Path, group: str = "lm", text: str = "seed: 1\n") -> RunDir:

@@ -14,7 +14,7 @@ from rnntrain.checkpoints.checkpoint import CheckpointError, find_checkpoints, l
 from rnntrain.checkpoints.manifest import FORMAT, MANIFEST
 from rnntrain.runs.verify import verify
 
-FORMATS = sorted((Path(__file__).parent / "formats").iterdir())
+FORMATS = sorted((Path(__file__).parent.parent / "formats").iterdir())
 
 
 @pytest.fixture(params=FORMATS, ids=lambda path: path.name)
