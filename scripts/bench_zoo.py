@@ -96,6 +96,8 @@ def main() -> int:
     chosen = [name for name in CLAIMS if not options.names or name.startswith(tuple(options.names))]
     print("| claim | metric | median | all seeds | to lie in | minutes a run |\n|---|---|---|---|---|---|", flush=True)
     held = True
+    if options.runs is not None:
+        options.runs.mkdir(parents=True, exist_ok=True)
     for name in chosen:
         claim = CLAIMS[name]
         with tempfile.TemporaryDirectory() as folder:
