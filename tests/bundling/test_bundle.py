@@ -20,7 +20,8 @@ from rnntrain import commands
 from rnntrain.bundling.bundle import make_bundle, movable
 from rnntrain.config import check
 from rnntrain.errors import UserError
-from rnntrain.runs.run import open_run
+from rnntrain.runs.record import accept
+from rnntrain.runs.run import RunDir, open_run
 
 Cli = Callable[..., Answer]
 Refused = Callable[..., str]
@@ -123,6 +124,7 @@ def test_a_run_on_cuda_is_loaded_without_one(runs: list[Path], tmp_path: Path) -
     config = (run / "config.yaml").read_text()
     assert "kind: cpu" in config
     (run / "config.yaml").write_text(config.replace("kind: cpu", "kind: cuda\n  index: 5"))
+    accept(RunDir(run))
     if not torch.cuda.is_available():
         assert rnntrain.load(run).predict(TEXTS) == rnntrain.load(runs[0]).predict(TEXTS)
     with pytest.raises(UserError, match="device=cuda:5"):

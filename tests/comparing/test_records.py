@@ -14,6 +14,7 @@ from rnntrain.comparing.groups import choose_metric, group, larger_is_better, sh
 from rnntrain.comparing.records import read_runs
 from rnntrain.errors import UserError
 from rnntrain.runs.lock import hold_lock
+from rnntrain.runs.record import accept
 from rnntrain.runs.run import RunDir
 
 
@@ -125,5 +126,6 @@ def test_the_sense_of_a_metric_follows_from_its_name(metric: str, larger: bool) 
 def test_a_config_that_cannot_be_read_is_named(tmp_path: Path, trained_run: Path) -> None:
     shutil.copytree(trained_run, tmp_path / "run")
     (tmp_path / "run/config.yaml").write_text("a: [")
+    accept(RunDir(tmp_path / "run"))
     with pytest.raises(UserError, match=r"config\.yaml:1: is no YAML"):
         read_runs([tmp_path])

@@ -24,6 +24,8 @@ from rnntrain.configuring.config_files import (
     read_choice,
 )
 from rnntrain.errors import UserError
+from rnntrain.runs.record import accept
+from rnntrain.runs.run import RunDir
 
 Cli = Callable[..., Answer]
 Refused = Callable[..., str]
@@ -390,6 +392,7 @@ def test_recorded_plugins_of_any_kind_are_answered(plugins: Any, trained_run: Pa
     shutil.copytree(trained_run, workspace / "run")
     recorded = from_yaml((workspace / "run/config.yaml").read_text(), "config.yaml")
     (workspace / "run/config.yaml").write_text(to_yaml({**recorded, "plugins": plugins}))
+    accept(RunDir(workspace / "run"))
     if plugins is None:
         assert using.load(workspace / "run").step
     else:

@@ -16,6 +16,8 @@ from rnntrain import commands, using
 from rnntrain.configuring.config_files import from_yaml, to_yaml
 from rnntrain.configuring.targets import SLOTS, import_plugins, resolve_target
 from rnntrain.errors import UserError
+from rnntrain.runs.record import accept
+from rnntrain.runs.run import RunDir
 
 # A module that leaves a trace when it is imported, and another when what is in it is called.
 SPY = """
@@ -210,6 +212,7 @@ def test_a_run_cannot_name_what_is_imported_when_it_is_used(
     section = plain["model"]["cell"] if slot == "model.cell" else plain[slot]
     section["_target_"] = target
     (run / "config.yaml").write_text(to_yaml({**plain, "plugins": plugins}))
+    accept(RunDir(run))  # whoever sends a run can seal it
     for use in (using.load, commands.resume):
         assert "plugins" in refusal(use, run) or not plugins
     refusal(using.evaluate, run, "val")

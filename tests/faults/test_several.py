@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,8 @@ from faults.nursery import Nursery
 from faults.runs import Cases, different, left_behind
 from rnntrain.errors import USER_MISTAKE
 from rnntrain.runs.lock import hold_lock, is_held
+from rnntrain.runs.record import read_start
+from rnntrain.runs.run import RunDir
 
 STARTS = 20
 START = """
@@ -56,7 +58,7 @@ def test_twenty_starts_in_one_second_give_twenty_runs(tmp_path: Path) -> None:
     assert [process.returncode for process in started] == [0] * len(started)
     assert len(set(paths)) == STARTS
     for path in paths:
-        assert json.loads((Path(path) / "run.json").read_text())["format"] == 1
+        assert read_start(RunDir(Path(path)))["command"] == ["rnntrain"]
 
 
 def test_lookers_never_take_the_lock_from_a_writer(tmp_path: Path) -> None:
@@ -86,9 +88,8 @@ def live(tmp_path: Path, rnntrain_process: Any, workspace: Path) -> Any:
     """Return a run that trains while the test looks at it."""
     words = [*TINY, "trainer.max_steps=1000000", "trainer.checkpoint_every_steps=20", "run.dir=live"]
     process = rnntrain_process("train", *words)
-    for line in process.stderr:
-        if line.startswith("step "):
-            break
+    while not list((workspace / "live/checkpoints").glob("step-*")):
+        time.sleep(0.02)
     yield process
     process.kill()
     process.communicate()

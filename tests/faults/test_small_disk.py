@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +11,8 @@ from faults import small_disk
 from faults.nursery import Ended, Nursery
 from faults.runs import MOST_LOST, Cases, different, left_behind
 from rnntrain.checkpoints.checkpoint import find_checkpoints, latest_valid, load_checkpoint
+from rnntrain.runs.record import read_start
+from rnntrain.runs.run import RunDir
 
 pytestmark = pytest.mark.skipif(not small_disk.possible(), reason="this process may not mount a file system of its own")
 
@@ -73,4 +74,4 @@ def test_disk_that_turns_read_only_ends_in_one_line(
     every = (MOST_LOST + 1) // 2
     assert reached == (step - 1) // every * every  # that of the step itself comes after it
     report("disk", name=f"read-only from step {step} on", points=1, outcome=f"one line; checkpoint of step {reached}")
-    assert json.loads((run / "run.json").read_text())["format"] == 1
+    assert read_start(RunDir(run))["command"]
