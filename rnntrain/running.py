@@ -57,7 +57,7 @@ def run_to_end(
     """
     trainer, config = experiment.trainer, experiment.config
     if distributed.rank() > 0:
-        summary = _summarise(experiment, "finished", "", {})
+        summary = _summarise(experiment, "finished", "")
         follow(experiment, run, summary)
         return Trained(run, experiment, summary, writes=False)
     recorder = recorder_of(experiment, run, resumed_at=resumed_at, quiet=quiet)
@@ -70,7 +70,7 @@ def run_to_end(
         reason = trainer.fit(requests.reason)
         go_on = f"saved at step {trainer.step:,}; go on with: rnntrain resume {_quoted(run)}"
         if distributed.agreed(requests.reason()) is not None:
-            write_summary(run, _summarise(experiment, requests.status, reason, {}).to_json())
+            write_summary(run, _summarise(experiment, requests.status, reason).to_json())
             _show_early_end(experiment, run, requests.status)
             raise Interrupted(f"{reason}: {go_on}", reason)
         requests.end_at_once(go_on)
@@ -87,7 +87,7 @@ def _conclude(experiment: Experiment, run: RunDir, logger: Logger, reason: str) 
     elif trainer.average is not None:
         trainer.average.swap()
     distributed.copy_from_first(list(experiment.model.parameters()))
-    summary = _summarise(experiment, "finished", reason, {})
+    summary = _summarise(experiment, "finished", reason)
     pictures = evaluate_finally(experiment, summary) | last_pictures(experiment)
     logger.pictures(trainer.step, {title: draw() for title, draw in pictures.items()}, run.pictures)
     logger.texts(trainer.step, summary.texts, final=True)
@@ -141,7 +141,7 @@ def _ending(experiment: Experiment, run: RunDir) -> Iterator[None]:
 
 def _summarise_early(experiment: Experiment, run: RunDir, status: str, reason: str) -> None:
     with suppress(UserError):  # the disk may be what is full; the error under way says so
-        write_summary(run, _summarise(experiment, status, reason, {}).to_json())
+        write_summary(run, _summarise(experiment, status, reason).to_json())
     _show_early_end(experiment, run, status)
 
 
@@ -164,7 +164,7 @@ def _announce(experiment: Experiment, run: RunDir, logger: Logger, resumed_at: i
     )
 
 
-def _summarise(experiment: Experiment, status: str, reason: str, metrics: dict[str, float]) -> Summary:
+def _summarise(experiment: Experiment, status: str, reason: str) -> Summary:
     trainer = experiment.trainer
     return Summary(
         status=status,
@@ -178,7 +178,7 @@ def _summarise(experiment: Experiment, status: str, reason: str, metrics: dict[s
         best_metric=experiment.task.monitor,
         best_value=trainer.best.value,
         best_step=trainer.best.step,
-        metrics=metrics,
+        metrics={},
     )
 
 

@@ -106,13 +106,6 @@ class DrawOptions(NamedTuple):
         )
 
 
-def choose(logits_BV: Tensor, options: SamplingOptions, generator: torch.Generator) -> Tensor:
-    """Draw one token a row from the logits, after temperature, top-k and top-p in this order."""
-    rows = len(logits_BV)
-    uniform_B = torch.rand(rows, generator=generator, dtype=torch.float64)
-    return draw(logits_BV, uniform_B, DrawOptions.of([options] * rows))
-
-
 def draw(logits_BV: Tensor, uniform_B: Tensor, options: DrawOptions) -> Tensor:
     """Draw one token a row, each by options of its own, as the number in [0, 1) of its row says.
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+PATIENCE_SECONDS = 180.0  # of the tests themselves, so that none hangs: nothing is asserted of it
 REPOSITORY = Path(__file__).resolve().parent.parent
 TEXT = "the sea was a grey line, and so we went on: the line, the sea.\n" * 60
 # A run of four steps that takes some hundredths of a second.
@@ -24,6 +27,15 @@ TINY = [
     "trainer.log_every_steps=1",
     "device=cpu",
 ]
+
+
+def wait_for(condition: Callable[[], Any]) -> Any:
+    """Return the first value of `condition` that is true."""
+    until = time.monotonic() + PATIENCE_SECONDS
+    while not (found := condition()):
+        assert time.monotonic() < until, "it never came"
+        time.sleep(0.05)
+    return found
 
 
 class Answer(NamedTuple):

@@ -20,7 +20,14 @@ from rnntrain.batch import Batch
 from rnntrain.build import Experiment
 from rnntrain.data.codecs import ByteCodec, TextCodec
 from rnntrain.errors import UserError
-from rnntrain.sample import SamplingOptions, TextStream, choose, generate, sample_text, stream_text
+from rnntrain.sample import DrawOptions, SamplingOptions, TextStream, draw, generate, sample_text, stream_text
+
+
+def choose(logits_BV: Tensor, options: SamplingOptions, generator: torch.Generator) -> Tensor:
+    """Draw one token a row, all by the same options."""
+    uniform_B = torch.rand(len(logits_BV), generator=generator, dtype=torch.float64)
+    return draw(logits_BV, uniform_B, DrawOptions.of([options] * len(logits_BV)))
+
 
 UNITS: dict[str, dict[str, Any]] = {
     "char": {},

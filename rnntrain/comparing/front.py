@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rnntrain.comparing.leaderboard import Leaderboard, Row
-from rnntrain.comparing.writing import number
+from rnntrain.comparing.writing import aligned, number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -44,21 +44,13 @@ def front_lines(board: Leaderboard, rows: Sequence[Row], names: Sequence[str] = 
         values = [number(row.statistics[metric].mean) for metric in board.metrics]
         name = names[place] if names else str(row.rank)
         table.append([name, *values, str(row.group.count("finished")), row.group.label])
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    last = len(widths) - 1
-    lines = (
-        "  ".join(
-            cell.ljust(width) if place in (0, last) else cell.rjust(width)
-            for place, (cell, width) in enumerate(zip(line, widths, strict=True))
-        )
-        for line in table
-    )
+    lines = aligned(table, left=(0, len(table[0]) - 1))
     several = any(row.group.count("finished") > 1 for row in rows)
     means = ", by their means over seeds" if several else ""
     return [
         f"Not beaten in every metric by any other: {len(rows)} of {len(board.finished)}{means}",
         "",
-        *map(str.rstrip, lines),
+        *lines,
     ]
 
 

@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import Any
 
 from rnntrain.comparing.groups import MISSING, shown_value
@@ -21,9 +21,7 @@ def to_text(board: Leaderboard, most_rows: int = MOST_ROWS) -> list[str]:
     """Return the lines of a table for a terminal, and what to make of it."""
     header, rows = _table(board)
     shown = rows[:most_rows]
-    widths = [max(len(cell) for cell in column) for column in zip(header, *shown, strict=True)]
-    lines = ["  ".join(_aligned(place, cell, widths) for place, cell in enumerate(line)) for line in (header, *shown)]
-    lines = [line.rstrip() for line in lines]
+    lines = aligned([header, *shown], left=(1, len(header) - 1))
     if len(rows) > most_rows:
         lines.append(f"… and {len(rows) - most_rows} more")
     return [*lines, *_notes(board)]
@@ -120,8 +118,16 @@ def _notes(board: Leaderboard) -> list[str]:
     return ["", *lines] if lines else []
 
 
-def _aligned(place: int, cell: str, widths: Sequence[int]) -> str:
-    return cell.ljust(widths[place]) if place == 1 or place >= len(widths) - 1 else cell.rjust(widths[place])
+def aligned(rows: Sequence[Sequence[str]], left: Container[int]) -> list[str]:
+    """Return rows of cells as lines of columns; the places in `left` are flush left, all others right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(
+            cell.ljust(width) if place in left else cell.rjust(width)
+            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
 
 
 def _cell(value: Any) -> Any:

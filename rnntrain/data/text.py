@@ -14,6 +14,7 @@ import numpy as np
 
 from rnntrain.data.base import Codec, DataSet
 from rnntrain.data.codecs import ByteCodec, CharCodec, TextCodec, cut_at_words
+from rnntrain.data.fractions import check_fractions
 from rnntrain.data.places import resolve
 from rnntrain.data.source import Document, Piece, Scan, cut, find_documents, find_splits
 from rnntrain.data.windows import (
@@ -98,11 +99,7 @@ class Text(DataSet):
         min_count: PositiveInt = 1,
         vocab_path: str | None = None,
     ) -> None:
-        if val_fraction + test_fraction >= 1:
-            raise UserError(
-                f"data.val_fraction={val_fraction:g} and data.test_fraction={test_fraction:g} leave nothing "
-                "to train on; lower them to a sum below 1"
-            )
+        check_fractions(val_fraction, test_fraction)
         if random_bptt and (documents or not contiguous):
             raise UserError("data.random_bptt=true needs data.contiguous=true and data.documents=false; set these")
         if unit != "word" and (max_vocab is not None or min_count != 1 or vocab_path is not None):

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import product
@@ -93,6 +94,7 @@ def verify(
     program = Program(model, task, codec)
     comparison = Comparison()
     rounding: Rounding | None = None
+    precise = functools.cache(lambda: copy.deepcopy(model).double())
     with evaluating(model):
         for num_steps, batch_size in product(lengths, batch_sizes):
             arguments = program.example(batch_size, num_steps, seed=num_steps)
@@ -102,7 +104,7 @@ def verify(
             found = here.result()
             if found.largest > GOAL or found.labels or always_exact:
                 doubled = [part.double() if part.is_floating_point() else part for part in arguments]
-                exact = _true(copy.deepcopy(model).double(), task, codec, program, doubled)
+                exact = _true(precise(), task, codec, program, doubled)
                 of_file, of_torch = (each.beside(exact).result() for each in (said, _Said("", true.plain())))
                 off = Rounding(of_file.largest, of_torch.largest, of_file.labels)
                 rounding = off if rounding is None else Rounding(*map(max, rounding, off))

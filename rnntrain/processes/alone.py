@@ -11,6 +11,11 @@ PLACE = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")  # of
 FIRST_SPEAKS_SECONDS = 2.0  # before the others end, whereupon torchrun ends the first too
 
 
+def started_by_torchrun() -> bool:
+    """Say whether this process is one of those that `torchrun` has started."""
+    return "RANK" in os.environ and "WORLD_SIZE" in os.environ
+
+
 def refuse_several(verb: str) -> None:
     """End a verb that every one of several processes would do whole, each beside the others.
 

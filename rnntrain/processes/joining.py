@@ -16,7 +16,7 @@ import torch.distributed as dist
 from torch.distributed.rendezvous import rendezvous
 
 from rnntrain.errors import Followed, PartnerLost, UserError
-from rnntrain.processes.alone import PLACE
+from rnntrain.processes.alone import PLACE, started_by_torchrun
 from rnntrain.processes.distributed import gather, rank, world_size
 from rnntrain.processes.partners import NOTICE_SECONDS, Partners
 from rnntrain.settings import DeviceSettings
@@ -39,7 +39,7 @@ def joined(settings: Callable[[], DeviceSettings]) -> Iterator[None]:
         Followed: in the others, where one of them has made a mistake.
         PartnerLost: in the context, where an exchange fails because another process has ended or hangs.
     """
-    if not _started_by_torchrun() or dist.is_initialized():
+    if not started_by_torchrun() or dist.is_initialized():
         yield
         return
     number, size = _place()
@@ -77,10 +77,6 @@ def _leave() -> None:
     _left.append(dist.group.WORLD)
     dist.destroy_process_group()
     time.sleep(PARTING_SECONDS)  # without the lock: an interpreter that ends now finds idle threads
-
-
-def _started_by_torchrun() -> bool:
-    return "RANK" in os.environ and "WORLD_SIZE" in os.environ
 
 
 def _take_device(settings: DeviceSettings) -> str | None:

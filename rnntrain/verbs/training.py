@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from rnntrain.errors import DONE
 from rnntrain.interrupt import notices_before_training
+from rnntrain.processes.alone import started_by_torchrun
 from rnntrain.verbs.parsing import Parser, config_parser, parse, require_run
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ def resume(arguments: list[str]) -> int:
     options = parse(parser, arguments)
     if options.run is not None and "=" in options.run and not os.path.exists(options.run):
         options.run, options.overrides = None, [options.run, *options.overrides]
-    if options.run is not None and "RANK" not in os.environ:  # where others would wait in vain, they are told of it
+    if options.run is not None and not started_by_torchrun():  # where others would wait in vain, they are told of it
         require_run(options.run)
     from rnntrain import commands
     from rnntrain.runs import recorded

@@ -8,21 +8,18 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
-from commandline import TINY, Answer, environment
+from commandline import PATIENCE_SECONDS, TINY, Answer, environment, wait_for
 from training import differences
 
 from rnntrain.checkpoints.checkpoint import find_checkpoints, load_checkpoint
 from rnntrain.configuring import launchers
 from rnntrain.errors import Interrupted, UserError
-
-PATIENCE_SECONDS = 180.0  # of the tests themselves, so that none hangs: nothing is asserted of it
 
 
 def needs(package: str) -> pytest.MarkDecorator:
@@ -58,14 +55,6 @@ def answer(workspace: Path, *words: str) -> tuple[int, str]:
 
 def runs(workspace: Path) -> list[Path]:
     return sorted((workspace / "outputs" / "g").iterdir())
-
-
-def wait_for(condition: Callable[[], Any]) -> Any:
-    until = time.monotonic() + PATIENCE_SECONDS
-    while not (found := condition()):
-        assert time.monotonic() < until, "it never came"
-        time.sleep(0.05)
-    return found
 
 
 def jobs_of_submitit(workspace: Path) -> list[int]:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
-from commandline import REPOSITORY, TEXT, TINY, environment, listing
+from commandline import REPOSITORY, TEXT, TINY, environment, listing, wait_for
 
 from faults.nursery import Nursery
 from faults.runs import Cases, different, left_behind
@@ -88,8 +87,7 @@ def live(tmp_path: Path, rnntrain_process: Any, workspace: Path) -> Any:
     """Return a run that trains while the test looks at it."""
     words = [*TINY, "trainer.max_steps=1000000", "trainer.checkpoint_every_steps=20", "run.dir=live"]
     process = rnntrain_process("train", *words)
-    while not list((workspace / "live/checkpoints").glob("step-*")):
-        time.sleep(0.02)
+    wait_for(lambda: list((workspace / "live/checkpoints").glob("step-*")))
     yield process
     process.kill()
     process.communicate()

@@ -7,14 +7,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
-from commandline import TINY, Answer, environment
+from commandline import PATIENCE_SECONDS, TINY, Answer, environment, wait_for
 from together import free_port
 
 from rnntrain.processes import alone
@@ -22,7 +21,6 @@ from rnntrain.runs.run import RunDir
 from rnntrain.sweeps.slots import Slots
 from rnntrain.verbs import VERBS
 
-PATIENCE_SECONDS = 120.0  # of the tests themselves, so that none hangs: nothing is asserted of it
 LONG = [*TINY, "trainer.max_steps=1000000", "trainer.eval_every_steps=1000000", "trainer.checkpoint_every_steps=50"]
 LONG = [word for word in LONG if word not in TINY or not word.startswith("trainer.")]
 
@@ -59,14 +57,6 @@ def workers(workspace: Path) -> list[int]:
                 if rank and (folder / "stat").read_text().rpartition(")")[2].split()[0] != "Z":
                     found[int(rank[0])] = int(folder.name)
     return [found[rank] for rank in sorted(found)]
-
-
-def wait_for(condition: Callable[[], Any]) -> Any:
-    until = time.monotonic() + PATIENCE_SECONDS
-    while not (found := condition()):
-        assert time.monotonic() < until, "it never came"
-        time.sleep(0.05)
-    return found
 
 
 def wait_for_checkpoint(workspace: Path, step: int = 50) -> None:

@@ -18,6 +18,7 @@ from rnntrain.data.forecast.series_codec import Layout, Scaling, SeriesCodec, Tr
 from rnntrain.data.forecast.series_splits import Sizes, check_panel, split_bounds, window_starts
 from rnntrain.data.forecast.series_tables import read_table
 from rnntrain.data.forecast.time_index import Frequency
+from rnntrain.data.fractions import check_fractions
 from rnntrain.data.places import resolve
 from rnntrain.errors import UserError
 from rnntrain.ranges import Fraction, NonNegativeInt, PositiveInt
@@ -106,11 +107,7 @@ class Series(DataSet):
         batch_size: PositiveInt = 64,
         eval_batch_size: PositiveInt | None = None,
     ) -> None:
-        if val_fraction + test_fraction >= 1:
-            raise UserError(
-                f"data.val_fraction={val_fraction:g} and data.test_fraction={test_fraction:g} leave nothing "
-                "to train on; lower them to a sum below 1"
-            )
+        check_fractions(val_fraction, test_fraction)
         if train_size is not None and (val_size is None or test_size is None):
             raise UserError("data.train_size needs data.val_size and data.test_size, also in rows; set these")
         self.path, self.time, self.series = path, time, series

@@ -13,6 +13,7 @@ import numpy as np
 from rnntrain.data.base import Codec, DataSet
 from rnntrain.data.bucketing import ordered_batches, pad, shuffled_batches
 from rnntrain.data.codecs import ByteCodec, CharCodec, TextCodec
+from rnntrain.data.fractions import check_fractions
 from rnntrain.data.labelled.classes import ClassCodec, SpeltInputs, TextInputs, prepare, tokens_of
 from rnntrain.data.labelled.labelled_rows import Found, Reading, Row, digest_of, find_rows, label_counts
 from rnntrain.data.labelled.stratify import stratified_split
@@ -90,11 +91,7 @@ class LabelledText(DataSet):
         header: bool | None = None,
         quotes: bool | None = None,
     ) -> None:
-        if val_fraction + test_fraction >= 1:
-            raise UserError(
-                f"data.val_fraction={val_fraction:g} and data.test_fraction={test_fraction:g} leave nothing "
-                "to train on; lower them to a sum below 1"
-            )
+        check_fractions(val_fraction, test_fraction)
         if unit != "word" and max_vocab is not None:
             raise UserError(f"data.max_vocab is for words, not data.unit={unit}; leave it out, or set data.unit=word")
         if spelling and unit != "word":

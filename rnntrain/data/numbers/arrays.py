@@ -13,6 +13,7 @@ import numpy as np
 from rnntrain.data.base import Codec
 from rnntrain.data.bucketing import ordered_batches, pad, shuffled_batches
 from rnntrain.data.codecs import listed
+from rnntrain.data.fractions import check_fractions
 from rnntrain.data.labelled.classes import ClassCodec, FeatureInputs
 from rnntrain.data.labelled.stratify import stratified_split
 from rnntrain.data.numbers.array_rows import SPLITS, RowReader, Rows, TargetKind
@@ -73,11 +74,7 @@ class Arrays(SequenceData):
         train_on_val: bool = False,
         eval_batch_size: PositiveInt = 128,
     ) -> None:
-        if val_fraction + test_fraction >= 1:
-            raise UserError(
-                f"data.val_fraction={val_fraction:g} and data.test_fraction={test_fraction:g} leave nothing "
-                "to train on; lower one of them"
-            )
+        check_fractions(val_fraction, test_fraction)
         self.path = path
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
         self.targets = targets

@@ -15,6 +15,7 @@ import numpy as np
 
 from rnntrain.data.base import Codec, DataSet
 from rnntrain.data.bucketing import ordered_batches, pad, shuffled_batches
+from rnntrain.data.fractions import check_fractions
 from rnntrain.data.places import resolve
 from rnntrain.data.source import Document, find_documents, find_splits
 from rnntrain.data.spelt_words import trimmed
@@ -93,11 +94,7 @@ class Columns(DataSet):
         batch_size: PositiveInt = 32,
         eval_batch_size: PositiveInt | None = None,
     ) -> None:
-        if val_fraction + test_fraction >= 1:
-            raise UserError(
-                f"data.val_fraction={val_fraction:g} and data.test_fraction={test_fraction:g} leave nothing "
-                "to train on; lower them to a sum below 1"
-            )
+        check_fractions(val_fraction, test_fraction)
         self.path, self.paths = path, {"val": val_path, "test": test_path}
         self.fractions = {"val": val_fraction, "test": test_fraction}
         self.suffixes = tuple(suffixes or ())
